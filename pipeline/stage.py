@@ -1,0 +1,100 @@
+"""What a stage is: a config, pure functions and one class with these methods.
+
+A stage takes and returns messages. It never touches a socket, a clock or another stage; the runner
+does (`pipeline/runner.py`). So a stage is tested by calling it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.messages import Message, Output, StreamStart
+
+
+class Stage(Protocol):
+    """An inner stage or a sink.
+
+    `setup` loads what is heavy and raises a `GaitError` if it cannot; it runs before the first
+    frame. `start` and `end` frame each source. `process` answers each message of its input topics
+    with exactly one message (a sink: with `Release` for each frame whose pixels it no longer
+    needs), and may raise `FrameError` for a message that it cannot handle; then `skip` gives the
+    empty answer. `end` may return last messages. `report` gives counts for `summary.json`.
+    """
+
+    def setup(self) -> None: ...
+
+    def start(self, stream: StreamStart) -> None: ...
+
+    def process(self, message: Any) -> Iterable[Output]: ...
+
+    def skip(self, message: Any) -> Iterable[Output]: ...
+
+    def end(self, source_id: str) -> Iterable[Output]: ...
+
+    def report(self) -> Mapping[str, Any]: ...
+
+    def close(self) -> None: ...
+
+
+class StageBase:
+    """The parts of `Stage` that many stages leave empty."""
+
+    def setup(self) -> None:
+        """Nothing to load."""
+
+    def start(self, stream: StreamStart) -> None:
+        """Nothing to prepare."""
+
+    def skip(self, message: Any) -> Iterable[Output]:
+        """Nothing to say about a bad message."""
+        return ()
+
+    def end(self, source_id: str) -> Iterable[Message]:
+        """Nothing kept."""
+        return ()
+
+    def report(self) -> Mapping[str, Any]:
+        """Nothing counted."""
+        return {}
+
+    def close(self) -> None:
+        """Nothing held."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawFrame:
+    """A picture as a source reads it: uint8 [h,w,3] BGR, with its times."""
+
+    pixels: np.ndarray
+    time_ns: int
+    capture_ns: int
+    capture_unix_ns: int
+
+
+class SourceStage(Protocol):
+    """A source.
+
+    `open` gives the stream's facts or raises `SourceError`. `read` gives the next frame, None when
+    none came within `timeout_s`, and raises `EndOfSource` after the last. A live source keeps only
+    the newest frame between two calls and counts the others in `report()["dropped"]`.
+    """
+
+    def open(self) -> StreamStart: ...
+
+    def read(self, timeout_s: float) -> RawFrame | None: ...
+
+    def report(self) -> Mapping[str, Any]: ...
+
+    def close(self) -> None: ...
+
+
+class EndOfSource(Exception):
+    """Raised by `SourceStage.read` after the last frame; `reason` is "" if all is well."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,1 @@
+"""The work: one package per stage. A stage imports `pipeline` and `stages.human`, never another stage."""
