@@ -1,3 +1,3 @@
-"""The machinery: messages, transport, runner, supervisor, configuration. It knows nothing of gait."""
+"""The machinery: messages, transport, runner, supervisor, configuration; nothing of gait."""
 
 __version__ = "0.1.0"

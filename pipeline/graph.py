@@ -6,8 +6,8 @@ message in `pipeline/messages.py`, its block in the YAML files and its test; not
     source -frames-> detect -people-> body -bodies-> sequence -windows-> embed
            -embeddings-> identify -identities-> sink;   the sink also reads frames and bodies
 
-Every topic carries exactly one message for each frame, with whatever there is to say about it (often
-nothing), so the frame_id of the newest message is the stage's progress mark.
+Every topic carries exactly one message for each frame, with whatever there is to say about it
+(often nothing), so the frame_id of the newest message is the stage's progress mark.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class TopicSpec:
     Attributes:
         message: its class; the wire knows it by the topic's name.
         rate: how often one is expected.
+        carries: the field with what it is about, whose items are counted.
         queue: messages that may wait on a link. When it is full the sender waits; in a live run
             the wait ends at the source, which drops its oldest frame, counts it and says so.
             None: as many as the frame store has slots, for links that only carry handles.
@@ -52,6 +53,7 @@ class TopicSpec:
     name: str
     message: type[Message]
     rate: str
+    carries: str
     queue: int | None
 
 
@@ -73,12 +75,12 @@ STAGES: tuple[StageSpec, ...] = (
 )
 
 TOPICS: tuple[TopicSpec, ...] = (
-    TopicSpec("frames", Frame, "the camera's", None),
-    TopicSpec("people", People, "one a frame", 4),
-    TopicSpec("bodies", Bodies, "one a frame", 8),
-    TopicSpec("windows", Windows, "one a frame, a window every stride frames a track", 8),
-    TopicSpec("embeddings", Embeddings, "one a frame", 8),
-    TopicSpec("identities", Identities, "one a frame", 8),
+    TopicSpec("frames", Frame, "the camera's", "", None),
+    TopicSpec("people", People, "one a frame", "people", 4),
+    TopicSpec("bodies", Bodies, "one a frame", "bodies", 8),
+    TopicSpec("windows", Windows, "one a frame; a window a track every stride", "windows", 8),
+    TopicSpec("embeddings", Embeddings, "one a frame", "embeddings", 8),
+    TopicSpec("identities", Identities, "one a frame", "identities", 8),
 )
 
 

@@ -14,7 +14,7 @@ gives the same answer every time; latency is told from `capture_ns`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar, Union
+from typing import Annotated, Literal
 
 import numpy as np
 from msgspec import Meta
@@ -403,7 +403,6 @@ class Release:
     frame_id: int
 
 
-Message = Union[Frame, People, Bodies, Windows, Embeddings, Identities]
-Control = Union[StreamStart, EndOfStream]
-Output = Union[Message, Release]
-MessageT = TypeVar("MessageT", Frame, People, Bodies, Windows, Embeddings, Identities)
+Message = Frame | People | Bodies | Windows | Embeddings | Identities
+Control = StreamStart | EndOfStream
+Output = Message | Release

@@ -1,0 +1,85 @@
+"""What `replay`, `live`, `enroll` and `demo` have in common: a run, its summary, its last words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli.progress import RunProgress
+from pipeline.config import PipelineConfig
+from pipeline.errors import ConfigError, ResourceError
+from pipeline.supervisor import run_pipeline
+from pipeline.telemetry.summary import build_summary
+
+SUMMARY_FILE = "summary.json"
+
+
+def run_with_progress(
+    config: PipelineConfig, *, live: bool, label: str, console: Console, quiet: bool = False
+) -> dict[str, Any]:
+    """Run the pipeline and return its summary, which is also written to the output folder.
+
+    Raises:
+        GaitError: whatever ended the run.
+    """
+    if not config.stages["source"].uri:
+        raise ConfigError("no source was given", hint="say --source VIDEO, or --source 0")
+    with RunProgress(console, label, quiet=quiet) as progress:
+        state = run_pipeline(config, live=live, on_progress=progress)
+    summary = build_summary(state, config.to_dict())
+    out_dir = config.stages["sink"].out_dir
+    if out_dir is not None:
+        write_json(Path(out_dir) / SUMMARY_FILE, summary)
+    return summary
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a file whole or not at all."""
+    half = path.with_name(f".{path.name}.part")
+    try:
+        half.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        half.unlink(missing_ok=True)
+        raise ResourceError(f"cannot write {path}: {error.strerror}") from error
+
+
+def print_summary(console: Console, summary: dict[str, Any], out_dir: Path | None) -> None:
+    """Print what came of a run: counts, latency per stage, where the files are."""
+    for warning in summary["warnings"]:
+        console.print(f"warning: {warning}", style="yellow", markup=False)
+    stopped = " (stopped early)" if summary["outcome"] == "stopped" else ""
+    console.print(
+        f"{summary['frames_processed']} frames in {summary['wall_s']:.1f} s "
+        f"({summary['fps']:.1f} frames/s), {summary['frames_dropped']} dropped, "
+        f"{summary['tracks']} tracks, {summary['windows']} windows, "
+        f"{summary['peak_memory_mb']} MB{stopped}",
+        highlight=False,
+    )
+    console.print(latency_table(summary))
+    if out_dir is not None:
+        console.print(f"results in {out_dir}", markup=False, highlight=False)
+
+
+def latency_table(summary: dict[str, Any]) -> Table:
+    """Return the table of milliseconds inside each stage and on the way to it."""
+    table = Table(title="latency, ms", title_justify="left")
+    table.add_column("stage")
+    for column in ("p50", "p95", "p99", "waiting p50", "waiting p95"):
+        table.add_column(column, justify="right")
+    for stage, inside in summary["latency_ms"].items():
+        waiting = summary["waiting_ms"].get(stage, {})
+        cells = [*(inside[key] for key in ("p50", "p95", "p99")), waiting.get("p50")]
+        table.add_row(stage, *(_ms(cell) for cell in (*cells, waiting.get("p95"))))
+    whole = summary["capture_to_identity_ms"]
+    table.add_section()
+    table.add_row("capture to identity", *(_ms(whole[key]) for key in ("p50", "p95", "p99")))
+    return table
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,218 @@
+"""Configuration: one YAML file per use, checked before anything starts.
+
+Each stage's block mirrors that stage's own config model; the block `run` is ours. Values come,
+later ones winning, from the models' defaults, the file, the command's own options and
+`--set key=value`. An error names the file's line, the key, the value and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from pipeline.errors import ConfigError
+from pipeline.graph import STAGES
+
+Placement = Literal["processes", "threads"]
+
+
+class RunConfig(BaseModel):
+    """How the run itself is set up."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    placement: Placement = Field(
+        "processes",
+        description="a process per stage (a crash stays where it is, all cores are used), or all "
+        "stages as threads of one process (less memory, for small machines)",
+    )
+    frame_store_mb: int = Field(
+        384, ge=16, le=65_536, description="memory for frames under way, MB; at least 4 frames fit"
+    )
+    max_frames: int = Field(
+        24, ge=4, le=1024, description="frames that may be under way at once, frames"
+    )
+    detect_queue: int = Field(
+        6, ge=1, le=64, description="recorded video: frames read ahead of detection, frames"
+    )
+    start_timeout_s: float = Field(
+        90.0, gt=0, le=3600, description="time the stages have to load, seconds"
+    )
+    stop_timeout_s: float = Field(
+        1.5, ge=0, le=600, description="time to drain after Ctrl-C before it is cut short, seconds"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConfig:
+    """A checked configuration.
+
+    Attributes:
+        run: our own block.
+        stages: each stage's block as its own model.
+    """
+
+    run: RunConfig
+    stages: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-safe data, defaults included."""
+        blocks = {"run": self.run.model_dump(mode="json")}
+        return blocks | {
+            name: stage.model_dump(mode="json", warnings=False)
+            for name, stage in self.stages.items()
+        }
+
+
+def load_config(
+    path: Path | None,
+    options: Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+) -> PipelineConfig:
+    """Read, merge and check a configuration.
+
+    Args:
+        path: YAML file, or None for defaults alone.
+        options: what the command's own options say, keys with dots (`sink.out_dir`).
+        settings: `key=value` texts from `--set`; values are YAML.
+
+    Raises:
+        ConfigError: naming line, key, value and what is allowed.
+    """
+    blocks, lines = _read_yaml(path) if path is not None else ({}, {})
+    for key, value in (options or {}).items():
+        _put(blocks, key, value)
+    for text in settings:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(
+                f"--set takes key=value, got {text!r}", hint="for example --set sequence.stride=4"
+            )
+        _put(blocks, key.strip(), _parse_value(text, value))
+    models = _models()
+    _refuse_unknown_blocks(blocks, models, path, lines)
+    checked = {
+        name: _check_block(name, model, blocks.get(name) or {}, path, lines)
+        for name, model in models.items()
+    }
+    return PipelineConfig(checked.pop("run"), checked)
+
+
+def _models() -> dict[str, Any]:
+    stages = {spec.name: importlib.import_module(spec.module).Config for spec in STAGES}
+    return {"run": RunConfig} | stages
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the file's blocks and the line of each key, keys with dots."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        blocks = yaml.safe_load(text)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if blocks is None:
+        return {}, {}
+    if not isinstance(blocks, dict):
+        raise ConfigError(f"{path} must hold blocks such as 'detect:', got {type(blocks).__name__}")
+    lines: dict[str, int] = {}
+    _note_lines(tree, "", lines)
+    return blocks, lines
+
+
+def _note_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{prefix}{key.value}"
+            lines[name] = key.start_mark.line + 1
+            _note_lines(value, f"{name}.", lines)
+
+
+def _parse_value(text: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}: the value is not YAML: {error}") from error
+
+
+def _put(blocks: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    place = blocks
+    for parent in parents:
+        if place.get(parent) is None:
+            place[parent] = {}
+        place = place[parent]
+        if not isinstance(place, dict):
+            raise ConfigError(f"{key}: {parent} is a value, not a block")
+    place[last] = value
+
+
+def _refuse_unknown_blocks(
+    blocks: Mapping[str, Any],
+    models: Mapping[str, Any],
+    path: Path | None,
+    lines: Mapping[str, int],
+) -> None:
+    for name in blocks:
+        if name not in models:
+            near = difflib.get_close_matches(str(name), models, 1)
+            raise ConfigError(
+                f"{_place(path, lines, str(name))}unknown block {name!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(models)}",
+            )
+
+
+def _check_block(
+    name: str, model: Any, block: Any, path: Path | None, lines: Mapping[str, int]
+) -> Any:
+    if not isinstance(block, dict):
+        raise ConfigError(
+            f"{_place(path, lines, name)}{name} must be a block of keys, got {block!r}"
+        )
+    try:
+        return TypeAdapter(model).validate_python(_with_variant(model, block))
+    except ValidationError as error:
+        problems = [_explain(name, model, problem, path, lines) for problem in error.errors()]
+        raise ConfigError("\n  ".join(problems), hint="see docs/configuration.md") from error
+
+
+def _with_variant(model: Any, block: dict[str, Any]) -> dict[str, Any]:
+    """A union of variants needs its word even when the file leaves the default."""
+    default = getattr(model, "default_variant", None)
+    return block if default is None or "variant" in block else {"variant": default} | block
+
+
+def _explain(
+    name: str,
+    model: Any,
+    problem: Mapping[str, Any],
+    path: Path | None,
+    lines: Mapping[str, int],
+) -> str:
+    parts = [str(part) for part in problem["loc"]]
+    key = ".".join([name, *parts])
+    while key not in lines and len(parts) > 1 and path is not None:
+        # A union puts the variant's word into the location, which the file does not have.
+        parts = parts[1:]
+        key = ".".join([name, *parts])
+    message = problem["msg"]
+    if problem["type"] == "extra_forbidden":
+        fields = getattr(model, "model_fields", {})
+        near = difflib.get_close_matches(parts[-1], fields, 1)
+        message = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+    return f"{_place(path, lines, key)}{key} = {problem['input']!r}: {message}"
+
+
+def _place(path: Path | None, lines: Mapping[str, int], key: str) -> str:
+    return f"{path}, line {lines[key]}: " if path is not None and key in lines else ""

@@ -1,0 +1,148 @@
+"""Pixels in shared memory: one store per source, written by the source, read by everyone.
+
+The memory is a `memfd`: it has no name in the file system, so nothing can be left behind, not even
+after kill -9, and the size of /dev/shm (64 MB in many containers) does not limit it. The supervisor
+makes it and hands the descriptor to each stage. Pages are reserved before they are written
+(`posix_fallocate`), so a lack of memory is an error here and not a bus error later.
+
+Space is given first-fit, so the store's footprint is what is really in flight. A frame's space is
+taken until every reader has acknowledged the frame.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+import numpy as np
+import psutil
+
+from pipeline.errors import MessageError, ResourceError
+from pipeline.messages import FrameHandle
+
+PAGE_BYTES = 4096
+MIN_FRAMES = 4
+MEMORY_SHARE = 0.5
+
+
+def create_store_fd(name: str) -> int:
+    """Return the descriptor of a new, empty store.
+
+    Raises:
+        ResourceError: this system has no `memfd` (it is not Linux) or no descriptors left.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise ResourceError(
+            "shared frames need Linux (memfd_create)",
+            hint="use --set run.placement=threads on this system",
+        )
+    try:
+        return os.memfd_create(f"gait-{name}", os.MFD_CLOEXEC)
+    except OSError as error:
+        raise ResourceError(f"cannot make a frame store: {error.strerror}") from error
+
+
+class FrameStore:
+    """The writing end.
+
+    Args:
+        name: as it stands in the handles.
+        fd: from `create_store_fd`; stays the caller's.
+        budget_bytes: how much may be in flight. Always enough for `MIN_FRAMES` frames, however
+            large, if the machine has the memory.
+    """
+
+    def __init__(self, name: str, fd: int, budget_bytes: int) -> None:
+        self.name = name
+        self._fd = fd
+        self._budget = budget_bytes
+        self._reserved = 0
+        self._map: mmap.mmap | None = None
+        self._taken: dict[int, int] = {}
+
+    @property
+    def frames_in_flight(self) -> int:
+        """Frames whose space is taken."""
+        return len(self._taken)
+
+    def allocate(self, height: int, width: int) -> tuple[FrameHandle, np.ndarray] | None:
+        """Return a handle and a writable uint8 [h,w,3], or None while the store is full.
+
+        Raises:
+            ResourceError: the machine has not enough memory for `MIN_FRAMES` frames of this size.
+        """
+        size = -(-height * width * 3 // PAGE_BYTES) * PAGE_BYTES
+        limit = max(self._budget, MIN_FRAMES * size)
+        offset = self._first_fit(size)
+        if offset + size > limit:
+            return None
+        self._reserve(offset + size, size)
+        self._taken[offset] = size
+        assert self._map is not None
+        pixels = np.frombuffer(self._map, np.uint8, height * width * 3, offset)
+        return FrameHandle(self.name, offset, height, width), pixels.reshape(height, width, 3)
+
+    def free(self, handle: FrameHandle) -> None:
+        """Give back a frame's space."""
+        del self._taken[handle.offset]
+
+    def _first_fit(self, size: int) -> int:
+        end = 0
+        for offset in sorted(self._taken):
+            if offset - end >= size:
+                break
+            end = offset + self._taken[offset]
+        return end
+
+    def _reserve(self, end: int, size: int) -> None:
+        if end <= self._reserved:
+            return
+        available = psutil.virtual_memory().available
+        if end - self._reserved > available * MEMORY_SHARE:
+            raise ResourceError(
+                f"frames of {size / 1e6:.0f} MB do not fit: the frame store needs "
+                f"{(end - self._reserved) / 1e6:.0f} MB more and {available / 1e6:.0f} MB of "
+                "memory are free",
+                hint="scale the video down, or lower run.frame_store_mb",
+            )
+        try:
+            os.posix_fallocate(self._fd, self._reserved, end - self._reserved)
+        except OSError as error:
+            raise ResourceError(
+                f"cannot reserve {end / 1e6:.0f} MB for frames: {error.strerror}",
+                hint="free memory, or lower run.frame_store_mb",
+            ) from error
+        self._reserved = end
+        # Views of the old map keep it alive for as long as they are in use.
+        self._map = mmap.mmap(self._fd, end)
+
+
+class FrameReader:
+    """The reading end for all stores of a run.
+
+    Args:
+        fds: descriptor of each store by name; stay the caller's.
+    """
+
+    def __init__(self, fds: dict[str, int]) -> None:
+        self._fds = fds
+        self._maps: dict[str, mmap.mmap] = {}
+
+    def view(self, handle: FrameHandle) -> np.ndarray:
+        """Return a frame's pixels as a read-only uint8 [h,w,3] view.
+
+        Raises:
+            MessageError: the handle names no store of this run or reaches beyond it.
+        """
+        if handle.store not in self._fds:
+            raise MessageError(f"a frame names the store {handle.store!r}, which is not this run's")
+        count = handle.height * handle.width * 3
+        end = handle.offset + count
+        if handle.store not in self._maps or end > len(self._maps[handle.store]):
+            fd = self._fds[handle.store]
+            size = os.fstat(fd).st_size
+            if end > size:
+                raise MessageError(f"a frame ends at byte {end} of a store of {size} bytes")
+            self._maps[handle.store] = mmap.mmap(fd, size, prot=mmap.PROT_READ)
+        flat = np.frombuffer(self._maps[handle.store], np.uint8, count, handle.offset)
+        return flat.reshape(handle.height, handle.width, 3)

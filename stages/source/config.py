@@ -1,0 +1,75 @@
+"""Settings of the source stage, and what kind of source an address means."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["video", "images", "camera", "network"]
+
+_LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "srt")
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+class Config(BaseModel):
+    """Where frames come from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    uri: str = Field(
+        "",
+        description="a video file, a folder of images, a camera's number (0), or an rtsp:// or "
+        "http:// address",
+    )
+    source_id: str = Field(
+        "cam0", min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="the source's name"
+    )
+    live: bool = Field(
+        False, description="keep only the newest frame instead of every frame; cameras always do"
+    )
+    realtime: bool = Field(
+        False, description="play a recording at its own speed, as if it were a camera"
+    )
+    loop: bool = Field(False, description="with realtime: start over at the end")
+    start_s: float = Field(0.0, ge=0, description="skip a recording's first seconds")
+    end_s: float | None = Field(None, gt=0, description="stop a recording at this second")
+    image_rate_hz: float = Field(
+        25.0, gt=0, le=1000, description="frames a second of a folder of images"
+    )
+    timeout_s: float = Field(
+        10.0, gt=0, le=600, description="time a camera or address has to answer, seconds"
+    )
+    reconnect_s: float = Field(
+        60.0, ge=0, description="how long a lost camera or address is tried again, seconds"
+    )
+
+    @model_validator(mode="after")
+    def _check_cut(self) -> Config:
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError(f"end_s must be after start_s ({self.start_s:g}), got {self.end_s:g}")
+        if self.loop and not self.realtime:
+            raise ValueError("loop needs realtime: a replay ends where the recording ends")
+        return self
+
+
+def is_camera(uri: str) -> bool:
+    """Whether an address is a camera's number."""
+    return uri.isdigit()
+
+
+def is_network(uri: str) -> bool:
+    """Whether an address is one on a network."""
+    return "://" in uri and not uri.startswith("file://")
+
+
+def is_always_live(uri: str) -> bool:
+    """Whether an address can only be watched as it happens."""
+    return is_camera(uri) or uri.partition("://")[0].lower() in _LIVE_SCHEMES
+
+
+def public_label(uri: str) -> str:
+    """Return an address fit for logs and pictures: no user, no password, no query."""
+    label = _CREDENTIALS.sub("", uri)
+    return label.partition("?")[0] if is_network(uri) else label
