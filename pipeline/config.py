@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -188,9 +188,18 @@ def _check_block(
 
 
 def _with_variant(model: Any, block: dict[str, Any]) -> dict[str, Any]:
-    """A union of variants needs its word even when the file leaves the default."""
-    default = getattr(model, "default_variant", None)
-    return block if default is None or "variant" in block else {"variant": default} | block
+    """The first variant of a union is the default; a block need not name it."""
+    members = _variants(model)
+    if not members or "variant" in block:
+        return block
+    return {"variant": members[0].model_fields["variant"].default} | block
+
+
+def _variants(model: Any) -> tuple[Any, ...]:
+    """Return the models of `Annotated[A | B, Field(discriminator="variant")]`, else nothing."""
+    if get_origin(model) is not Annotated:
+        return ()
+    return get_args(get_args(model)[0])
 
 
 def _explain(
@@ -208,7 +217,7 @@ def _explain(
         key = ".".join([name, *parts])
     message = problem["msg"]
     if problem["type"] == "extra_forbidden":
-        fields = getattr(model, "model_fields", {})
+        fields = [name for each in _variants(model) or (model,) for name in each.model_fields]
         near = difflib.get_close_matches(parts[-1], fields, 1)
         message = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
     return f"{_place(path, lines, key)}{key} = {problem['input']!r}: {message}"
