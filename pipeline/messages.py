@@ -70,13 +70,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """Which moment of which source a message is about."""
+    """Which moment of which source a message is about.
+
+    `dropped` is how many frames a live source has had to leave out before this one.
+    """
 
     source_id: Name
     frame_id: int
     time_ns: int
     capture_ns: int
     capture_unix_ns: int
+    dropped: int = 0
 
     def __post_init__(self) -> None:
         _require(self.frame_id >= 0, f"frame_id must be 0 or more, got {self.frame_id}")

@@ -301,9 +301,9 @@ class StageNode(Node):
         self.stats.newest_frame = max(self.stats.newest_frame, message.stamp.frame_id)
         if not holds:
             self._later(lambda: self._acknowledge(receiver, delivery.number))
-        if getattr(self.stage, "stop_wanted", "") and not self.line.stopping:
+        if self.stage.stop_wanted and not self.line.stopping:
             self.line.stopping = True
-            self.line.tell(StopWanted(self.plan.stage, self.stage.stop_wanted))  # type: ignore[attr-defined]
+            self.line.tell(StopWanted(self.plan.stage, self.stage.stop_wanted))
 
     def _process(self, message: Any) -> list[Output]:
         try:
@@ -446,17 +446,27 @@ class SourceNode(Node):
         handle, pixels = slot
         pixels[...] = raw.pixels
         self.stats.newest_frame += 1
-        stamp_frame = Frame(
-            stamp=_stamp(source_id, self.stats.newest_frame, raw),
+        frame = Frame(
+            stamp=self._stamp(source_id, raw),
             handle=handle,
             spans=(Span(self.plan.stage, raw.capture_ns, monotonic_ns()),),
         )
-        self.service.add(stamp_frame.spans[0].leave_ns - raw.capture_ns)
+        self.service.add(frame.spans[0].leave_ns - raw.capture_ns)
         self.stats.frames += 1
-        encoded = pack(stamp_frame)
+        encoded = pack(frame)
         readers = _Countdown(len(self.senders), lambda: self.store.free(handle))
         for sender in self.senders:
             sender.send(encoded, readers.one_less)
+
+    def _stamp(self, source_id: str, raw: RawFrame) -> Stamp:
+        return Stamp(
+            source_id,
+            self.stats.newest_frame,
+            raw.time_ns,
+            raw.capture_ns,
+            raw.capture_unix_ns,
+            int(self.source.report().get("dropped", 0)),
+        )
 
     def _send_to_all(self, encoded: Encoded) -> None:
         for sender in self.senders:
@@ -474,10 +484,6 @@ class _Countdown:
         self._left -= 1
         if self._left == 0:
             self._done()
-
-
-def _stamp(source_id: str, frame_id: int, raw: RawFrame) -> Stamp:
-    return Stamp(source_id, frame_id, raw.time_ns, raw.capture_ns, raw.capture_unix_ns)
 
 
 def run_node(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.messages import Message, Output, StreamStart
+from pipeline.messages import Output, StreamStart
 
 
 class Stage(Protocol):
@@ -22,8 +22,11 @@ class Stage(Protocol):
     frame. `start` and `end` frame each source. `process` answers each message of its input topics
     with exactly one message (a sink: with `Release` for each frame whose pixels it no longer
     needs), and may raise `FrameError` for a message that it cannot handle; then `skip` gives the
-    empty answer. `end` may return last messages. `report` gives counts for `summary.json`.
+    empty answer. `end` may return last messages. `report` gives counts for `summary.json`. A stage
+    that wants the run to end in order puts the reason into `stop_wanted`.
     """
+
+    stop_wanted: str
 
     def setup(self) -> None: ...
 
@@ -43,6 +46,8 @@ class Stage(Protocol):
 class StageBase:
     """The parts of `Stage` that many stages leave empty."""
 
+    stop_wanted: str = ""
+
     def setup(self) -> None:
         """Nothing to load."""
 
@@ -53,7 +58,7 @@ class StageBase:
         """Nothing to say about a bad message."""
         return ()
 
-    def end(self, source_id: str) -> Iterable[Message]:
+    def end(self, source_id: str) -> Iterable[Output]:
         """Nothing kept."""
         return ()
 

@@ -1,0 +1,362 @@
+"""85 numbers a person a frame from MediaPipe's landmarks: no network, numpy only.
+
+Landmarks -> causal filter -> 24 joints -> analytic inverse kinematics (stages/human/
+inverse_kinematics.py) on a rest skeleton with the person's running median bone lengths -> pose;
+the same lengths -> shape; the posed joints against the keypoints in the image -> camera.
+
+The 85 numbers follow Kanazawa et al., "End-to-end Recovery of Human Shape and Pose", CVPR 2018:
+the root rotation turns the body into the camera's axes (x right, y down, z away), so someone who
+faces the camera has it near (pi, 0, 0); s * (xy + t) lies in the crop's square [-1,1], whose
+centre is the bounding box's and whose side is the box's longer side.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from stages.body.joints_from_landmarks import (
+    LANDMARK_LENGTH_BIAS,
+    LENGTH_DOUBT,
+    LENGTH_ENDS,
+    MAIN_LANDMARKS,
+    JointObservation,
+    TorsoTemplate,
+    joints_from_landmarks,
+    landmarks_of_rest,
+    lengths_of_joints,
+    lengths_of_landmarks,
+    scale_skeleton,
+    symmetric,
+)
+from stages.body.one_euro import FilteredPoints, filter_step, start_filter
+from stages.human.inverse_kinematics import inverse_kinematics
+from stages.human.joints import SMPL_COCO_PAIRS
+from stages.human.rotation import matrix_to_quaternion, nearest_sign, quaternion_to_axis_angle
+from stages.human.skeleton import Skeleton, forward_kinematics
+
+NANOSECONDS = 1_000_000_000
+# A shorter step (a repeated or late frame) is taken as this long: the filter needs one.
+MIN_STEP_S = 1.0 / 240.0
+# A world landmark further from the hips than this is no landmark.
+MAX_REACH_M = 3.0
+# A trunk shorter or narrower than this has no orientation.
+MIN_TORSO_M, MIN_WIDTH_M = 0.1, 0.02
+# Of the 12 main landmarks, this many must be there; below, the last pose is repeated.
+MIN_MAIN_LANDMARKS = 8
+# Shapes beyond this many standard deviations are measurement errors.
+MAX_SHAPE = 4.0
+# Quality halves where keypoints and body disagree by this part of the square's half side.
+REPROJECTION_SCALE = 0.2
+# What a frame without usable landmarks can reach.
+LOST_QUALITY = 0.0
+DEFAULT_CAMERA = np.array([0.9, 0.0, 0.0])
+
+_SMPL_POINTS = np.array([pair[0] for pair in SMPL_COCO_PAIRS])
+_COCO_POINTS = np.array([pair[1] for pair in SMPL_COCO_PAIRS])
+
+
+class LandmarksConfig(BaseModel):
+    """Body estimate from MediaPipe's landmarks."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variant: Literal["landmarks"] = "landmarks"
+    min_cutoff_hz: float = Field(
+        default=1.5, ge=0.05, le=30.0, description="Filter cutoff of a landmark at rest, Hz."
+    )
+    speed_gain_per_m: float = Field(
+        default=3.0, ge=0.0, le=50.0, description="Cutoff added per speed, Hz per metre/second."
+    )
+    velocity_cutoff_hz: float = Field(
+        default=1.0, ge=0.05, le=30.0, description="Filter cutoff of the speed estimate, Hz."
+    )
+    reset_gap_s: float = Field(
+        default=0.5, gt=0.0, le=10.0, description="A longer gap in a track starts it anew, seconds."
+    )
+    length_frames: int = Field(
+        default=60, ge=1, le=1000, description="Frames of the running median of bone lengths."
+    )
+    length_sigma_m: float = Field(
+        default=0.007,
+        ge=0.001,
+        le=0.5,
+        description="Trust in measured lengths against the mean shape, m.",
+    )
+    min_visibility: float = Field(
+        default=0.4,
+        ge=0.0,
+        le=1.0,
+        description="Mean visibility from which a frame's lengths count.",
+    )
+
+
+@dataclass(frozen=True)
+class BodyEstimate:
+    """One person in one frame.
+
+    Attributes:
+        theta: float32 [85]: camera 3 (scale, tx, ty), pose 72 (axis-angle, radians), shape 10.
+        joints_m: float32 [24,3], the joints of theta's body, camera's axes (x right, y down,
+            z away), metres, not moved by the camera: `s * (joints_m[:, :2] + t)` is the crop.
+        quality: 0 (a guess: the last or the rest pose) to 1.
+    """
+
+    theta: NDArray[np.float32]
+    joints_m: NDArray[np.float32]
+    quality: float
+
+
+@dataclass
+class _Track:
+    """What is kept of a track between frames."""
+
+    time_ns: int
+    points: FilteredPoints
+    lengths_m: deque[NDArray] = field(default_factory=deque)
+    quaternions: NDArray | None = None
+    pose_matrices: NDArray | None = None
+    camera: NDArray = field(default_factory=DEFAULT_CAMERA.copy)
+
+
+def usable_landmarks(landmarks_m: NDArray) -> NDArray[np.bool_]:
+    """Which of [33,3] are finite, within reach and not the all-zero of a missing point."""
+    with np.errstate(invalid="ignore"):
+        near = (np.abs(landmarks_m) < MAX_REACH_M).all(axis=1)  # false for nan and inf
+    return near & landmarks_m.any(axis=1)
+
+
+def has_trunk(landmarks_m: NDArray) -> bool:
+    """Whether hips and shoulders of [33,3] span a trunk."""
+    hip_width, torso, shoulder_width = lengths_of_landmarks(landmarks_m)[:3]
+    return bool(min(hip_width, shoulder_width) > MIN_WIDTH_M and torso > MIN_TORSO_M)
+
+
+def fit_camera(
+    joints_m: NDArray, points: NDArray, weights: NDArray
+) -> tuple[NDArray[np.float64], float] | None:
+    """Weak-perspective camera by least squares.
+
+    Args:
+        joints_m: [m,3] or [m,2], metres, x right and y down.
+        points: [m,2], the same places in the crop's square, [-1,1].
+        weights: [m], at least zero.
+
+    Returns:
+        camera [3] (scale, tx, ty) and the root mean square distance in the square's units, or
+        None where fewer than three points count or no positive scale fits.
+    """
+    total = weights.sum()
+    if np.count_nonzero(weights) < 3:
+        return None
+    share = weights / total
+    source = joints_m[:, :2]
+    source_mean, target_mean = share @ source, share @ points
+    source_off, target_off = source - source_mean, points - target_mean
+    spread = share @ np.einsum("ij,ij->i", source_off, source_off)
+    scale = share @ np.einsum("ij,ij->i", source_off, target_off) / max(spread, 1e-9)
+    if spread < 1e-4 or not 0.02 < scale < 50.0:
+        return None
+    miss = target_off - scale * source_off
+    rms = float(np.sqrt(share @ np.einsum("ij,ij->i", miss, miss)))
+    return np.array([scale, *(target_mean / scale - source_mean)]), rms
+
+
+def to_crop_square(keypoints_px: NDArray, bbox_xyxy_px: NDArray) -> NDArray[np.float64]:
+    """Pixels [m,2] in the square [-1,1] about a box, its side the box's longer one."""
+    corners = np.asarray(bbox_xyxy_px, dtype=np.float64)
+    centre, size = 0.5 * (corners[:2] + corners[2:]), corners[2:] - corners[:2]
+    return (keypoints_px - centre) / (0.5 * max(float(size.max()), 1.0))
+
+
+class ShapeFit:
+    """Shape from the 15 lengths: ridge least squares about the mean body.
+
+    Lengths are taken as linear in shape, which holds within 3 mm over two standard deviations.
+    """
+
+    def __init__(self, skeleton: Skeleton, length_sigma_m: float) -> None:
+        ends = LENGTH_ENDS @ skeleton.joint_template  # [15,3]
+        self.mean_lengths_m = lengths_of_joints(skeleton.joint_template)
+        change = np.einsum("lj,jcs->lcs", LENGTH_ENDS, skeleton.joint_shapedirs)
+        slopes = np.einsum("lc,lcs->ls", ends / self.mean_lengths_m[:, None], change)
+        precision = (length_sigma_m * LENGTH_DOUBT) ** -2
+        weighted = slopes.T * precision
+        # The prior: shapes are numbers of standard deviations, so the ridge is one.
+        self._solution = np.linalg.solve(weighted @ slopes + np.eye(slopes.shape[1]), weighted)
+
+    def __call__(self, lengths_m: NDArray) -> NDArray[np.float64]:
+        """Shape [10], each number held to MAX_SHAPE standard deviations."""
+        shape = self._solution @ (lengths_m - self.mean_lengths_m)
+        return np.clip(shape, -MAX_SHAPE, MAX_SHAPE)
+
+
+class LandmarksBody:
+    """Landmarks of a tracked person to theta, joints and quality.
+
+    In: landmarks, keypoints and box of one person in one frame. Out: BodyEstimate. Keeps per
+    track: the filter's state, up to `length_frames` rows of 15 lengths, the last pose and camera.
+    About 1 ms a person a frame on one core. Never raises on values, only on shapes.
+    """
+
+    def __init__(self, skeleton: Skeleton, config: LandmarksConfig | None = None) -> None:
+        self._skeleton = skeleton
+        self._config = LandmarksConfig() if config is None else config
+        self._template = TorsoTemplate(skeleton.joint_template)
+        self._shape_fit = ShapeFit(skeleton, self._config.length_sigma_m)
+        self._no_shape = np.zeros(skeleton.joint_shapedirs.shape[2])
+        self._rest_landmarks = landmarks_of_rest(skeleton.joint_template)
+        self._tracks: dict[Hashable, _Track] = {}
+
+    def estimate(
+        self,
+        track_key: Hashable,
+        time_ns: int,
+        world_landmarks: NDArray,
+        keypoints_px: NDArray,
+        bbox_xyxy_px: NDArray,
+    ) -> BodyEstimate:
+        """The body of one person in one frame; frames of a track come in order.
+
+        Args:
+            track_key: whose frames these are; anything hashable.
+            time_ns: capture time. A step over `reset_gap_s`, forwards or back, starts anew.
+            world_landmarks: [33,4], metres from mid-hips (x right, y down, z away), visibility.
+            keypoints_px: [17,3], COCO's order, (x, y, confidence).
+            bbox_xyxy_px: [4], the person's box, in the same pixels.
+
+        Raises:
+            ValueError: an array of another shape.
+        """
+        _check_shapes(world_landmarks, keypoints_px, bbox_xyxy_px)
+        landmarks = np.asarray(world_landmarks, dtype=np.float64)
+        usable = usable_landmarks(landmarks[:, :3])
+        visibility = _confidence(landmarks[:, 3]) * usable
+        track = self._track_at(track_key, time_ns)
+        filled = np.where(usable[:, None], landmarks[:, :3], track.points.position_m)
+        main_seen = np.count_nonzero(usable[MAIN_LANDMARKS])
+        is_seen = main_seen >= MIN_MAIN_LANDMARKS and has_trunk(filled)
+        quality = float(visibility[MAIN_LANDMARKS].mean()) if is_seen else LOST_QUALITY
+        if is_seen:
+            self._filter(track, filled, time_ns)
+            if main_seen == len(MAIN_LANDMARKS) and quality >= self._config.min_visibility:
+                track.lengths_m.append(lengths_of_landmarks(filled))
+        lengths = self._lengths(track)
+        if is_seen or track.pose_matrices is None:
+            self._pose(track, lengths)
+        shape = (
+            self._shape_fit(lengths / LANDMARK_LENGTH_BIAS) if track.lengths_m else self._no_shape
+        )
+        return self._finish(track, shape, keypoints_px, bbox_xyxy_px, quality)
+
+    def forget(self, track_key: Hashable) -> None:
+        """Frees what is kept of a track; an unknown key is no error."""
+        self._tracks.pop(track_key, None)
+
+    def _track_at(self, track_key: Hashable, time_ns: int) -> _Track:
+        track = self._tracks.get(track_key)
+        gap_ns = self._config.reset_gap_s * NANOSECONDS
+        if track is None or abs(time_ns - track.time_ns) > gap_ns:
+            track = _Track(time_ns, start_filter(self._rest_landmarks))
+            track.lengths_m = deque(maxlen=self._config.length_frames)
+            self._tracks[track_key] = track
+        return track
+
+    def _filter(self, track: _Track, landmarks_m: NDArray, time_ns: int) -> None:
+        if track.quaternions is None:  # nothing seen yet: the rest pose is no measurement
+            track.points = start_filter(landmarks_m)
+        else:
+            step_s = max((time_ns - track.time_ns) / NANOSECONDS, MIN_STEP_S)
+            track.points = filter_step(
+                track.points,
+                landmarks_m,
+                step_s,
+                self._config.min_cutoff_hz,
+                self._config.speed_gain_per_m,
+                self._config.velocity_cutoff_hz,
+            )
+        track.time_ns = max(time_ns, track.time_ns)
+
+    def _lengths(self, track: _Track) -> NDArray[np.float64]:
+        if not track.lengths_m:
+            return self._shape_fit.mean_lengths_m
+        rows = np.array(track.lengths_m)
+        middle = len(rows) // 2  # the upper median, at a third of np.median's time
+        return symmetric(np.partition(rows, middle, axis=0)[middle])
+
+    def _pose(self, track: _Track, lengths_m: NDArray) -> None:
+        observed: JointObservation = joints_from_landmarks(track.points.position_m, self._template)
+        rest = scale_skeleton(
+            self._skeleton.joint_template, self._shape_fit.mean_lengths_m, lengths_m
+        )
+        track.pose_matrices = inverse_kinematics(
+            observed.joints_m, rest, observed.heel_toe_m, observed.head_rotation
+        )
+        quaternions = matrix_to_quaternion(track.pose_matrices)
+        if track.quaternions is None:
+            # Like HMR's mean pose, whose root is (+pi, 0, 0).
+            if quaternions[0, 1] < 0.0:
+                quaternions[0] *= -1.0
+        else:
+            quaternions = nearest_sign(quaternions, track.quaternions)
+        track.quaternions = quaternions
+
+    def _finish(
+        self,
+        track: _Track,
+        shape: NDArray,
+        keypoints_px: NDArray,
+        bbox_xyxy_px: NDArray,
+        quality: float,
+    ) -> BodyEstimate:
+        assert track.pose_matrices is not None and track.quaternions is not None
+        rest = self._skeleton.rest_joints(shape)
+        joints, _ = forward_kinematics(track.pose_matrices, rest)
+        camera, agreement = _camera_of_frame(joints, keypoints_px, bbox_xyxy_px)
+        track.camera = track.camera if camera is None else camera
+        pose = quaternion_to_axis_angle(track.quaternions)
+        theta = np.concatenate([track.camera, pose.reshape(72), shape]).astype(np.float32)
+        return BodyEstimate(theta, joints.astype(np.float32), quality * agreement)
+
+
+def _camera_of_frame(
+    joints_m: NDArray, keypoints_px: NDArray, bbox_xyxy_px: NDArray
+) -> tuple[NDArray[np.float64] | None, float]:
+    """Camera [3], or None, and how well body and keypoints agree, 0 to 1."""
+    keypoints = np.asarray(keypoints_px, dtype=np.float64)[_COCO_POINTS]
+    bbox = np.asarray(bbox_xyxy_px, dtype=np.float64)
+    is_box = np.isfinite(bbox).all() and np.abs(bbox).max() < 1e6
+    if not is_box or bbox[2] <= bbox[0] or bbox[3] <= bbox[1]:
+        return None, 0.5
+    with np.errstate(invalid="ignore"):
+        inside = (np.abs(keypoints[:, :2]) < 1e6).all(axis=1)
+    points = to_crop_square(np.where(inside[:, None], keypoints[:, :2], 0.0), bbox)
+    # A keypoint many boxes away is no measurement of this person.
+    inside &= (np.abs(points) < 4.0).all(axis=1)
+    weights = _confidence(keypoints[:, 2]) * inside
+    fit = fit_camera(joints_m[_SMPL_POINTS], points, weights)
+    if fit is None:
+        return None, 0.5
+    camera, rms = fit
+    return camera, 1.0 / (1.0 + (rms / REPROJECTION_SCALE) ** 2)
+
+
+def _confidence(values: NDArray) -> NDArray[np.float64]:
+    """Any numbers to 0..1; nan to 0."""
+    return np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), 0.0, 1.0)
+
+
+def _check_shapes(world_landmarks: NDArray, keypoints_px: NDArray, bbox_xyxy_px: NDArray) -> None:
+    for name, array, shape in (
+        ("world_landmarks", world_landmarks, (33, 4)),
+        ("keypoints_px", keypoints_px, (17, 3)),
+        ("bbox_xyxy_px", bbox_xyxy_px, (4,)),
+    ):
+        if np.shape(array) != shape:
+            raise ValueError(f"{name} must be {list(shape)}, got {list(np.shape(array))}.")
