@@ -1,0 +1,366 @@
+"""The stage that turns embeddings into names."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.clock import NS_PER_S
+from pipeline.errors import GalleryError
+from pipeline.messages import (
+    MAX_PEOPLE,
+    Embedding,
+    Embeddings,
+    Identities,
+    Identity,
+    Stamp,
+    StreamStart,
+)
+from pipeline.stage import StageBase
+from stages.identify.config import Config
+from stages.identify.decision import (
+    DEFAULT_THRESHOLD,
+    THRESHOLDS,
+    Claim,
+    Rules,
+    assign,
+    best_of,
+    gather,
+    watch_rival,
+    wishes,
+)
+from stages.identify.gallery import Gallery
+from stages.identify.records import is_comparable, is_trained
+from stages.identify.schema import Mode
+from stages.identify.search import Index, search
+from stages.identify.sighting_log import SightingLog
+from stages.identify.snapshot import take_snapshot
+from stages.identify.state import Answer, NetworkKey, Source, Track, View, final_answer, view_of
+
+LOOK_EVERY_NS = NS_PER_S
+TIDY_EVERY_NS = 60 * NS_PER_S
+MAX_ANSWERS = 1000
+MAX_WARNINGS = 20
+
+
+class IdentifyStage(StageBase):
+    """Names the tracks of each source.
+
+    In: `Embeddings`, one for each frame. Out: one `Identities` for each, with the tracks that had
+    new windows and those whose answer has changed because of another track or of the gallery.
+    Keeps, for each track until it ends: a weighted sum of its vectors, its scores and its name;
+    nothing of that depends on timing. A frame without windows costs microseconds; one with, a
+    matrix product with the gallery (10 000 x 256: about 1 ms) and a small assignment.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._gallery: Gallery | None = None
+        self._log: SightingLog | None = None
+        self._at_start = View(0, {}, {})
+        self._now = self._at_start
+        self._sources: dict[str, Source] = {}
+        self._counts: Counter[str] = Counter()
+        self._answers: list[dict[str, Any]] = []
+        self._warnings: Counter[str] = Counter()
+
+    # --- life
+
+    def setup(self) -> None:
+        """Open the gallery and build its indexes.
+
+        Raises:
+            GalleryError: see `Gallery.open`; also if sightings are wanted and it is read-only.
+        """
+        config = self._config
+        if config.gallery is None:
+            return
+        mode: Mode = "create" if config.create_gallery else "write" if config.sightings else "any"
+        self._gallery = Gallery.open(config.gallery, mode)
+        self._at_start = self._now = view_of(take_snapshot(self._gallery), config.metric)
+        if config.sightings:
+            self._log = SightingLog(
+                self._gallery, config.run_id, config.run_dir, config.sightings_minutes
+            )
+            # A run of this name that is done again has other tracks under the same numbers. This
+            # also tells now, not at the end of the run, whether the gallery can be written to.
+            with self._gallery.change(people=False):
+                self._gallery.write("DELETE FROM sightings WHERE run_id = ?", (config.run_id,))
+
+    def start(self, stream: StreamStart) -> None:
+        """Begin a source."""
+        source = self._sources[stream.source_id] = Source(stream.label, stream.live)
+        source.view = self._now if stream.live else self._at_start
+
+    def end(self, source_id: str) -> Iterable[Identities]:
+        """Free a source's tracks and write their sightings."""
+        source = self._sources.pop(source_id, None)
+        if source is not None:
+            for track_id in sorted(source.tracks):
+                self._forget(source_id, source, track_id)
+        if self._log is not None:
+            self._log.flush(last=not self._sources)
+            self._tidy()
+        return ()
+
+    def close(self) -> None:
+        """Write what still waits and close the gallery."""
+        if self._gallery is None:
+            return
+        if self._log is not None:
+            self._log.flush(last=True)
+        self._gallery.close()
+        self._gallery = None
+
+    # --- work
+
+    def process(self, message: Embeddings) -> tuple[Identities]:
+        """Answer one frame; decisions depend on the messages and the gallery alone."""
+        source_id = message.stamp.source_id
+        source = self._source(source_id)
+        renewed = self._look(source, message.stamp)
+        fresh = self._take(source_id, source, message.embeddings)
+        present = frozenset(source.tracks.keys() & {*message.visible_tracks, *fresh})
+        if fresh or renewed or present != source.present:
+            self._decide(source, sorted(present), fresh)
+            source.present = present
+        identities = self._say(source, present, fresh)
+        for track_id in message.ended_tracks:
+            self._forget(source_id, source, track_id)
+        return (Identities(message.stamp, identities, message.ended_tracks),)
+
+    def skip(self, message: Embeddings) -> tuple[Identities]:
+        """Say nothing about a bad message, but let its ended tracks go."""
+        source = self._source(message.stamp.source_id)
+        for track_id in message.ended_tracks:
+            self._forget(message.stamp.source_id, source, track_id)
+        return (Identities(message.stamp, (), message.ended_tracks),)
+
+    def _source(self, source_id: str) -> Source:
+        source = self._sources.get(source_id)
+        if source is None:
+            source = self._sources[source_id] = Source(source_id, live=False)
+        if source.view is None:
+            source.view = self._at_start
+        return source
+
+    def _look(self, source: Source, stamp: Stamp) -> bool:
+        """In a live source, about once a second: take over what others did to the gallery."""
+        if not source.live or self._gallery is None:
+            return False
+        now = stamp.time_ns
+        if source.looked_ns is None or not 0 <= now - source.looked_ns < LOOK_EVERY_NS:
+            source.looked_ns = now
+            self._reload(self._gallery)
+            if self._log is not None:
+                self._log.flush()
+                if source.tidied_ns is None or not 0 <= now - source.tidied_ns < TIDY_EVERY_NS:
+                    source.tidied_ns = now
+                    self._tidy()
+        if source.view is self._now:
+            return False
+        source.view = self._now
+        for track in source.tracks.values():
+            self._score(source.view, [track])
+        return True
+
+    def _reload(self, gallery: Gallery) -> None:
+        try:
+            if gallery.revision() != self._now.revision:
+                self._now = view_of(take_snapshot(gallery), self._config.metric)
+        except GalleryError as error:
+            # A live run goes on with the gallery that it has; the report says so.
+            self._warn(f"the gallery could not be read again: {error.message}")
+
+    def _tidy(self) -> None:
+        if self._gallery is None:
+            return
+        try:
+            self._gallery.tidy()
+        except GalleryError as error:
+            self._warn(f"expired sightings could not be deleted: {error.message}")
+
+    def _take(self, source_id: str, source: Source, embeddings: tuple[Embedding, ...]) -> list[int]:
+        """Add windows to their tracks; return the ids of the tracks that have new ones."""
+        changed: dict[int, Track] = {}
+        for seen in embeddings:
+            if not is_comparable(seen.vector) or not seen.vector.size:
+                self._counts["bad_vectors"] += 1
+                continue
+            track = source.tracks.get(seen.track_id)
+            before = None if track is None else track.evidence
+            evidence = gather(before, seen, self._config.memory_windows)
+            if track is None:
+                track = source.tracks[seen.track_id] = Track(evidence, np.empty(0))
+                self._counts["tracks"] += 1
+            track.evidence = evidence
+            changed[seen.track_id] = track
+            self._counts["windows"] += 1
+            if self._log is not None and is_trained(seen.weights_hash):
+                frames = round(evidence.frames)
+                self._log.note(source_id, source.label, seen, evidence.windows, frames)
+        assert source.view is not None
+        self._score(source.view, list(changed.values()))
+        if self._log is not None and self._log.full():
+            self._log.flush()
+        return sorted(changed)
+
+    def _score(self, view: View, tracks: list[Track]) -> None:
+        """Compare tracks with the gallery, all of one network in one product."""
+        groups: dict[NetworkKey, list[Track]] = {}
+        for track in tracks:
+            key = (track.evidence.network, track.evidence.weights_hash)
+            groups.setdefault(key, []).append(track)
+        for key, group in groups.items():
+            index = self._index(view, key)
+            for track in group:
+                fits = index is not None and track.evidence.total.shape == index.shape
+                if index is not None and not fits:
+                    self._warn(
+                        f"vectors of {key[0]} are {list(track.evidence.total.shape)}, "
+                        f"in the gallery {list(index.shape)}"
+                    )
+                # One by one: the last digits of a product depend on what else is in it.
+                if index is not None and fits:
+                    query = track.evidence.mean[None]
+                    track.scores = search(query, index, self._config.nearest)[0]
+                else:
+                    track.scores = np.empty(0)
+
+    def _index(self, view: View, key: NetworkKey) -> Index | None:
+        network, weights_hash = key
+        if not is_trained(weights_hash):
+            self._warn(f"{network} has no trained weights: nobody can be named")
+            return None
+        index = view.indexes.get(key)
+        if index is None and view.indexes:
+            held = ", ".join(f"{name}/{digest}" for name, digest in sorted(view.indexes))
+            self._warn(
+                f"nobody can be named: vectors are of {network}/{weights_hash}, "
+                f"the gallery holds templates of {held} only"
+            )
+        return index
+
+    def _rules(self, network: str) -> Rules:
+        config = self._config
+        threshold = config.threshold
+        if threshold is None:
+            threshold = THRESHOLDS.get(network, DEFAULT_THRESHOLD)
+        return Rules(
+            *(threshold, config.margin, config.min_windows, config.switch_windows),
+            config.memory_windows,
+        )
+
+    def _decide(self, source: Source, present: list[int], fresh: list[int]) -> None:
+        """Give names to the tracks that are visible together, each name once."""
+        assert source.view is not None
+        ready = []
+        for track_id in present:
+            track = source.tracks[track_id]
+            if track.evidence.windows < self._config.min_windows:
+                track.claim, track.answer = Claim(), Answer("pending")
+            else:
+                ready.append(track_id)
+        wanted = [
+            self._wishes(source.view, source.tracks[track_id], len(ready), track_id in fresh)
+            for track_id in ready
+        ]
+        for track_id, person in zip(ready, assign(wanted), strict=True):
+            track = source.tracks[track_id]
+            if person != track.claim.held:
+                track.claim = Claim(person)
+            name = source.view.names.get(person, "")
+            track.answer = Answer("known", name, person) if person else Answer("unknown")
+
+    def _wishes(self, view: View, track: Track, count: int, is_fresh: bool) -> dict[str, float]:
+        if not len(track.scores):
+            return {}
+        key = (track.evidence.network, track.evidence.weights_hash)
+        # One more than there are tracks: the rival of a held name is among them.
+        best = best_of(view.indexes[key].people, track.scores, count + 1, track.claim.held)
+        rules = self._rules(track.evidence.network)
+        if is_fresh:
+            track.claim = watch_rival(track.claim, best, rules)
+        return wishes(track.claim, best, rules)
+
+    def _say(
+        self, source: Source, present: frozenset[int], fresh: list[int]
+    ) -> tuple[Identity, ...]:
+        """Return what is to be said, by track id; what does not fit is said next time."""
+        changed = [i for i in sorted(present) if source.tracks[i].answer != source.tracks[i].said]
+        chosen = [*changed, *(i for i in fresh if i not in set(changed))][:MAX_PEOPLE]
+        return tuple(self._identity(source, track_id) for track_id in sorted(chosen))
+
+    def _identity(self, source: Source, track_id: int) -> Identity:
+        track = source.tracks[track_id]
+        answer, said = track.answer, track.said
+        if said is not None and said.state == answer.state == "known":
+            self._counts["switches"] += said.person_id != answer.person_id
+        track.said = answer
+        return Identity(
+            *(track_id, answer.state, answer.name, answer.person_id),
+            score=self._shown_score(source, track),
+            false_alarm_rate=None,
+            windows=track.evidence.windows,
+            frames=round(track.evidence.frames),
+            changed=answer != said,
+        )
+
+    def _shown_score(self, source: Source, track: Track) -> float:
+        """The score for the given name; without one, for whoever comes nearest."""
+        if not len(track.scores):
+            return 0.0
+        if track.answer.state != "known":
+            return float(track.scores.max())
+        assert source.view is not None
+        key = (track.evidence.network, track.evidence.weights_hash)
+        row = bisect_left(source.view.indexes[key].people, track.answer.person_id)
+        return float(track.scores[row])
+
+    def _forget(self, source_id: str, source: Source, track_id: int) -> None:
+        track = source.tracks.pop(track_id, None)
+        if track is None:
+            return
+        source.present -= {track_id}
+        self._counts[track.answer.state] += 1
+        if len(self._answers) < MAX_ANSWERS:
+            self._answers.append(final_answer(source_id, track_id, track))
+        if self._log is not None:
+            self._log.end_track(source_id, track_id)
+
+    # --- telling
+
+    def _warn(self, text: str) -> None:
+        if text in self._warnings or len(self._warnings) < MAX_WARNINGS:
+            self._warnings[text] += 1
+
+    def report(self) -> Mapping[str, Any]:
+        """Return counts of tracks by their last answer, the answers themselves, and warnings."""
+        running = [
+            (source_id, track_id, track)
+            for source_id, source in sorted(self._sources.items())
+            for track_id, track in sorted(source.tracks.items())
+        ]
+        counts = self._counts + Counter(track.answer.state for *_, track in running)
+        answers = [*self._answers, *(final_answer(*one) for one in running)]
+        log = self._log
+        return {
+            "tracks": counts["tracks"],
+            "windows": counts["windows"],
+            "named": counts["known"],
+            "unknown": counts["unknown"],
+            "pending": counts["pending"],
+            "switches": counts["switches"],
+            "bad_vectors": counts["bad_vectors"],
+            "gallery_people": len(self._now.names),
+            "answers": answers[:MAX_ANSWERS],
+            "answers_left_out": counts["tracks"] - len(answers[:MAX_ANSWERS]),
+            "sightings_written": 0 if log is None else log.written,
+            "sightings_lost": 0 if log is None else log.lost,
+            "sightings_error": "" if log is None else log.last_error,
+            "warnings": dict(self._warnings),
+        }
