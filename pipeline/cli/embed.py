@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--network",
         choices=("gei", "smplgait"),
         default="gei",
-        help="gei: mean silhouette, needs no weights; smplgait: needs weights (default: gei)",
+        help="gei: mean silhouette, needs no weights; smplgait: needs weights",
     )
     parser.add_argument(
         "--weights", type=Path, metavar="FILE", help="the network's weights, .safetensors"
@@ -66,17 +66,22 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"cannot write {args.out}: its folder must exist and it must be a file")
     console = Console(stderr=True, highlight=False)
     folders = find_sequences(args.silhouettes)
-    embedder = load_embedder(
-        Config(network=args.network, weights=args.weights, use_smpl=not args.no_smpl)
-    )
+    options = {"network": args.network, "weights": args.weights, "use_smpl": not args.no_smpl}
+    embedder = load_embedder(Config.model_validate(options))
     names, vectors, skipped = _embed_all(args.silhouettes, folders, embedder, console)
     if not names:
-        console.print(f"none of {len(folders)} sequences could be embedded", markup=False)
+        _say(console, f"none of {len(folders)} sequences could be embedded")
         return 1
     _write(args.out, names, np.stack(vectors), embedder)
     summary = f"{len(names)} sequences embedded with {embedder.name}, {skipped} skipped: {args.out}"
-    console.print(summary, markup=False, soft_wrap=True)
+    _say(console, summary)
     return 0
+
+
+def _say(console: Console, text: str) -> None:
+    """Print text in which names of files occur: what cannot be shown is shown as an escape."""
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    console.print(shown, markup=False, soft_wrap=True)
 
 
 def _embed_all(
@@ -95,10 +100,10 @@ def _embed_all(
                 if not np.isfinite(vector).all():
                     raise InputError("its vector holds numbers that are not finite")
             except (InputError, OSError) as error:
-                console.print(f"skipped {name}: {error}", markup=False, soft_wrap=True)
+                _say(console, f"skipped {name}: {error}")
                 continue
             for note in sequence.notes:
-                console.print(f"{name}: {note}", markup=False, soft_wrap=True)
+                _say(console, f"{name}: {note}")
             names.append(name)
             vectors.append(vector)
     return names, vectors, len(folders) - len(names)

@@ -1,0 +1,1 @@
+"""Gait networks and the blocks they share, one file each. Importing a network imports torch."""
