@@ -46,7 +46,7 @@ class RunConfig(BaseModel):
         90.0, gt=0, le=3600, description="time the stages have to load, seconds"
     )
     stop_timeout_s: float = Field(
-        1.5, ge=0, le=600, description="time to drain after Ctrl-C before it is cut short, seconds"
+        1.0, ge=0, le=600, description="time to drain after Ctrl-C before it is cut short, seconds"
     )
 
 

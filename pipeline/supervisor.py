@@ -58,7 +58,7 @@ from pipeline.transport import create_store_fd
 RUN_DIR_PREFIX = "gaitstream-"
 POLL_MS = 100
 MEMORY_EVERY_S = 0.5
-CLOSE_TIMEOUT_S = 1.0
+CLOSE_TIMEOUT_S = 0.5
 SINK_CLOSE_TIMEOUT_S = 10.0
 LIVE_DETECT_QUEUE = 2
 HANDLE_QUEUE = 1024
@@ -229,8 +229,8 @@ class _Run:
         with self._signal_handlers():
             try:
                 self._start()
-                self._await_ready()
-                self._watch()
+                if self._await_ready():
+                    self._watch()
             finally:
                 self._clear_away()
         if self._failure is not None:
@@ -246,13 +246,13 @@ class _Run:
         for plan in self._plans:
             self._workers[plan.stage] = make(plan, self._context, self._directory)
 
-    def _await_ready(self) -> None:
+    def _await_ready(self) -> bool:
+        """Wait until every stage has loaded; False if one failed or we were stopped before."""
         deadline = self._state.started_at + self._config.run.start_timeout_s
         while len(self._ready) < len(self._plans) and self._failure is None:
             self._step()
-            if self._stop_at is not None and self._failure is None:
-                self._abort()
-                return
+            if self._stop_at is not None:
+                return False
             if time.monotonic() > deadline:
                 late = [plan.stage for plan in self._plans if plan.stage not in self._ready]
                 self._fail(
@@ -261,9 +261,11 @@ class _Run:
                         f"not ready after {self._config.run.start_timeout_s:g} s",
                     )
                 )
-        if self._failure is None:
-            self._state.load_s = time.monotonic() - self._state.started_at
-            self._tell_all(Go())
+        if self._failure is not None:
+            return False
+        self._state.load_s = time.monotonic() - self._state.started_at
+        self._tell_all(Go())
+        return True
 
     # watch
 
@@ -394,8 +396,9 @@ class _Run:
     def _clear_away(self) -> None:
         if len(self._finished) < len(self._plans):
             self._abort()
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
         for worker in self._workers.values():
-            worker.join(CLOSE_TIMEOUT_S)
+            worker.join(max(0.0, deadline - time.monotonic()))
         self._control.close()
         if all(not worker.alive() for worker in self._workers.values()):
             self._context.term()

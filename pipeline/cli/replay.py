@@ -13,7 +13,7 @@ from pipeline.cli.options import (
     read_config,
     start_logging,
 )
-from pipeline.cli.running import print_summary, run_with_progress
+from pipeline.cli.running import exit_code_of, print_summary, run_with_progress
 from stages.sink import prepare_out_dir
 
 HELP = "name the people of a recording; every frame is handled, and the same input gives the same"
@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
     summary = run_with_progress(
         config, live=False, label="replay", console=console, quiet=args.quiet
     )
-    print_summary(console, summary, sink.out_dir)
-    return 0
+    print_summary(console, summary, sink.out_dir, quiet=args.quiet)
+    return exit_code_of(summary)

@@ -12,10 +12,12 @@ from rich.table import Table
 from pipeline.cli.progress import RunProgress
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError, ResourceError
+from pipeline.graph import STAGES
 from pipeline.supervisor import run_pipeline
 from pipeline.telemetry.summary import build_summary
 
 SUMMARY_FILE = "summary.json"
+STOPPED_EXIT_CODE = 130  # 128 + SIGINT, as shells count
 
 
 def run_with_progress(
@@ -48,10 +50,23 @@ def write_json(path: Path, data: Any) -> None:
         raise ResourceError(f"cannot write {path}: {error.strerror}") from error
 
 
-def print_summary(console: Console, summary: dict[str, Any], out_dir: Path | None) -> None:
-    """Print what came of a run: counts, latency per stage, where the files are."""
+def exit_code_of(summary: dict[str, Any]) -> int:
+    """Return 0 for a recording that was read to its end, 130 for one that was stopped early.
+
+    A camera has no end, so stopping it is how it ends.
+    """
+    live = any(source["live"] for source in summary["sources"].values())
+    return STOPPED_EXIT_CODE if summary["outcome"] == "stopped" and not live else 0
+
+
+def print_summary(
+    console: Console, summary: dict[str, Any], out_dir: Path | None, *, quiet: bool = False
+) -> None:
+    """Print what came of a run: warnings, and unless `quiet` counts, latency and where it is."""
     for warning in summary["warnings"]:
         console.print(f"warning: {warning}", style="yellow", markup=False)
+    if quiet:
+        return
     stopped = " (stopped early)" if summary["outcome"] == "stopped" else ""
     console.print(
         f"{summary['frames_processed']} frames in {summary['wall_s']:.1f} s "
@@ -71,7 +86,7 @@ def latency_table(summary: dict[str, Any]) -> Table:
     table.add_column("stage")
     for column in ("p50", "p95", "p99", "waiting p50", "waiting p95"):
         table.add_column(column, justify="right")
-    for stage, inside in summary["latency_ms"].items():
+    for stage, inside in sorted(summary["latency_ms"].items(), key=_place_in_graph):
         waiting = summary["waiting_ms"].get(stage, {})
         cells = [*(inside[key] for key in ("p50", "p95", "p99")), waiting.get("p50")]
         table.add_row(stage, *(_ms(cell) for cell in (*cells, waiting.get("p95"))))
@@ -79,6 +94,10 @@ def latency_table(summary: dict[str, Any]) -> Table:
     table.add_section()
     table.add_row("capture to identity", *(_ms(whole[key]) for key in ("p50", "p95", "p99")))
     return table
+
+
+def _place_in_graph(item: tuple[str, Any]) -> int:
+    return [spec.name for spec in STAGES].index(item[0])
 
 
 def _ms(value: float | None) -> str:

@@ -77,29 +77,24 @@ class SinkStage:
         self.stop_wanted = ""
 
     def setup(self) -> None:
-        """Open the files.
+        """Make the folder ready. Files come with the first source, so that a run whose source
+        cannot be opened leaves nothing that would refuse the next.
 
         Raises:
             OutputExistsError: the folder already holds a run.
-            InputError, ResourceError: the folder or a file cannot be made.
+            InputError, ResourceError: the folder cannot be made.
             ConfigError: a window is wanted where none can be opened.
         """
-        config = self._config
-        if config.display:
+        if self._config.display:
             require_display()
-        if config.out_dir is None:
-            return
-        prepare_out_dir(config.out_dir, config.overwrite)
-        if config.events:
-            self._events = LineFile(config.out_dir / "events.jsonl")
-        if config.tracks:
-            self._table = LineFile(config.out_dir / "tracks.csv")
-            self._table.write(csv_lines([COLUMNS]))
+        if self._config.out_dir is not None:
+            prepare_out_dir(self._config.out_dir, self._config.overwrite)
 
     def start(self, stream: StreamStart) -> None:
         """Begin a source.
 
         Raises:
+            InputError, ResourceError: a file cannot be made.
             MessageError: this source has begun before.
             ConfigError: a second source, and `by_source` is off.
         """
@@ -114,6 +109,8 @@ class SinkStage:
                 f"source {stream.source_id} is the second one, but out_dir has room for one",
                 hint="Set sink.by_source: true, so that each source gets its own folder.",
             )
+        if not self._sources:
+            self._open_files()
         self._sources[stream.source_id] = _Source(stream, folder, self._config)
         self._tell(events.start_event(stream))
 
@@ -193,6 +190,16 @@ class SinkStage:
                 _attempt(file.close, failures)
         if failures:
             raise failures[0]
+
+    def _open_files(self) -> None:
+        out_dir = self._config.out_dir
+        if out_dir is None:
+            return
+        if self._config.events:
+            self._events = LineFile(out_dir / "events.jsonl")
+        if self._config.tracks:
+            self._table = LineFile(out_dir / "tracks.csv")
+            self._table.write(csv_lines([COLUMNS]))
 
     def _source(self, source_id: str) -> _Source:
         if source_id not in self._sources:

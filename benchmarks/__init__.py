@@ -1,0 +1,1 @@
+"""One script per question, all on one harness. See README.md for what they found."""

@@ -1,0 +1,91 @@
+"""However a run ends, it says why, its files are whole, and nothing stays behind."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import av
+import psutil
+import pytest
+
+from pipeline.graph import STAGES
+from tests.system.conftest import CLIP_B, Program, summary_of, wait_until_gone
+
+
+def start_and_wait_for_frames(program: Program, out: Path, *more: object) -> None:
+    program.start("replay", "--source", CLIP_B, "--out", out, *more)
+    table = out / "tracks.csv"
+    program.wait_for(lambda: table.exists() and table.read_bytes().count(b"\n") > 5)
+
+
+def assert_playable(path: Path) -> None:
+    with av.open(str(path)) as video:
+        assert sum(1 for _ in video.decode(video=0)) > 0
+
+
+@pytest.mark.parametrize("placement", ["processes", "threads"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_in_order(
+    program: Program, tmp_path: Path, number: signal.Signals, placement: str
+) -> None:
+    out = tmp_path / "out"
+    start_and_wait_for_frames(program, out, "--set", f"run.placement={placement}")
+    stages = list(program.stages().values())
+    assert program.process is not None
+    program.process.send_signal(number)
+    assert program.wait(30) == 130, program.output
+    wait_until_gone(stages)
+    assert summary_of(out)["outcome"] == "stopped"
+    assert 0 < summary_of(out)["frames_processed"] < 330
+    assert_playable(out / "annotated.mp4")
+    assert not program.run_dirs()
+
+
+def test_a_signal_while_loading(program: Program, tmp_path: Path) -> None:
+    program.start("replay", "--source", CLIP_B, "--out", tmp_path / "out")
+    program.wait_for(lambda: len(program.stages()) == len(STAGES))
+    stages = list(program.stages().values())
+    assert program.process is not None
+    program.process.send_signal(signal.SIGINT)
+    assert program.wait(30) == 130, program.output
+    wait_until_gone(stages)
+    assert not program.run_dirs()
+
+
+@pytest.mark.parametrize("stage", [spec.name for spec in STAGES])
+def test_a_dead_stage_ends_the_run_and_is_named(
+    program: Program, tmp_path: Path, stage: str
+) -> None:
+    out = tmp_path / "out"
+    start_and_wait_for_frames(program, out)
+    stages = program.stages()
+    stages[stage].kill()
+    assert program.wait(60) == 1, program.output
+    assert f"stage {stage} failed at about frame" in program.output
+    assert "SIGKILL" in program.output
+    wait_until_gone(list(stages.values()))
+    assert not program.run_dirs()
+    if stage != "sink":  # which had no time to close its files
+        assert_playable(out / "annotated.mp4")
+
+
+def test_nothing_outlives_a_killed_parent(program: Program, tmp_path: Path) -> None:
+    start_and_wait_for_frames(program, tmp_path / "out")
+    stages = list(program.stages().values())
+    assert program.process is not None and len(stages) == len(STAGES)
+    program.process.kill()
+    program.process.communicate()
+    wait_until_gone(stages)
+    assert len(program.run_dirs()) == 1, "kill -9 leaves the private directory ..."
+    again = Program(program.private)
+    code = again.run("replay", "--source", CLIP_B, "--out", tmp_path / "b", "--end", 0.2)
+    assert code == 0, again.output
+    assert not again.run_dirs(), "... and the next start clears it"
+
+
+def test_no_shared_memory_has_a_name(program: Program, tmp_path: Path) -> None:
+    start_and_wait_for_frames(program, tmp_path / "out")
+    for process in program.stages().values():
+        maps = [entry.path for entry in psutil.Process(process.pid).memory_maps()]
+        assert not [path for path in maps if path.startswith("/dev/shm/gait")]
