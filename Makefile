@@ -21,7 +21,7 @@ install: .venv/installed
 	@touch $@
 
 .venv/test-installed: .venv/installed
-	$(UV) --editable '.[test,synth]'
+	$(UV) --editable '.[test,synth,yolo]'
 	@touch $@
 
 demo: .venv/installed

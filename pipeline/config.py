@@ -96,7 +96,7 @@ def load_config(
                 f"--set takes key=value, got {text!r}", hint="for example --set sequence.stride=4"
             )
         _put(blocks, key.strip(), _parse_value(text, value))
-    models = _models()
+    models = stage_models()
     _refuse_unknown_blocks(blocks, models, path, lines)
     checked = {
         name: _check_block(name, model, blocks.get(name) or {}, path, lines)
@@ -105,7 +105,8 @@ def load_config(
     return PipelineConfig(checked.pop("run"), checked)
 
 
-def _models() -> dict[str, Any]:
+def stage_models() -> dict[str, Any]:
+    """Return the model of every block, in the order of the graph."""
     stages = {spec.name: importlib.import_module(spec.module).Config for spec in STAGES}
     return {"run": RunConfig} | stages
 
@@ -189,13 +190,13 @@ def _check_block(
 
 def _with_variant(model: Any, block: dict[str, Any]) -> dict[str, Any]:
     """The first variant of a union is the default; a block need not name it."""
-    members = _variants(model)
+    members = variants_of(model)
     if not members or "variant" in block:
         return block
     return {"variant": members[0].model_fields["variant"].default} | block
 
 
-def _variants(model: Any) -> tuple[Any, ...]:
+def variants_of(model: Any) -> tuple[Any, ...]:
     """Return the models of `Annotated[A | B, Field(discriminator="variant")]`, else nothing."""
     if get_origin(model) is not Annotated:
         return ()
@@ -217,7 +218,7 @@ def _explain(
         key = ".".join([name, *parts])
     message = problem["msg"]
     if problem["type"] == "extra_forbidden":
-        fields = [name for each in _variants(model) or (model,) for name in each.model_fields]
+        fields = [name for each in variants_of(model) or (model,) for name in each.model_fields]
         near = difflib.get_close_matches(parts[-1], fields, 1)
         message = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
     return f"{_place(path, lines, key)}{key} = {problem['input']!r}: {message}"

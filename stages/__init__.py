@@ -1,1 +1,1 @@
-"""The work: one package per stage. A stage imports `pipeline` and `stages.human`, never another stage."""
+"""The work: one package per stage. Each imports `pipeline` and `stages.human`, never another."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,16 @@ class Searcher:
         due = self._due(state, expected, size_wh)
         turns, skipped = _share_turns(state, due, budget)
         budget -= len(turns)
-        seen = self._read_tracks(state, pixels, motion, turns, budget)
+        apart = self._unexplained(state, motion, [], [one.box for one in expected])
+        apart = apart[: max(0, budget // 2)]
+        budget -= 2 * len(apart)
+        scan_box = self._next_scan(state, size_wh) if self._scan_due(state, budget) else None
+        budget -= 2 * (scan_box is not None)
+        seen, new, scanned = self._first_round(
+            state, pixels, motion, turns, apart, scan_box, budget
+        )
+        if new:
+            seen = _add(state, seen, new, expected)
         waiting = [one.box for one in due if one.key in skipped]
         for _ in range(ROUNDS):
             boxes = self._unexplained(state, motion, seen, waiting)[: max(0, budget // 2)]
@@ -116,8 +126,13 @@ class Searcher:
             if not new:
                 break
             seen = _add(state, seen, new, expected)
-        if budget >= 2 and self._scan_due(state, motion, seen, expected):
-            seen = _add(state, seen, self._scan(state, pixels, seen), expected)
+        if scan_box is None and budget >= 2 and not (motion.settled or seen or expected):
+            box = self._next_scan(state, size_wh)
+            scanned = self._pool.map(lambda networks, at: self._find(networks, pixels, at), [box])[
+                0
+            ]
+        if scanned:
+            seen = _add(state, seen, self._read_scanned(pixels, scanned, seen), expected)
         self._forget(state, expected)
         return share_out(seen), skipped
 
@@ -138,30 +153,85 @@ class Searcher:
                 due.append(one)
         return due
 
-    def _read_tracks(
+    def _first_round(
         self,
         state: SourceState,
         pixels: np.ndarray,
         motion: Motion,
         turns: Sequence[Expected],
+        apart: np.ndarray,
+        scan_box: np.ndarray | None,
+        spare: int,
+    ) -> tuple[list[Observation], list[Observation], list[Found]]:
+        """Do at once all that depends on the last frames alone, so that every core has work.
+
+        Args:
+            turns: tracks to read.
+            apart: boxes [n,4] of motion away from everybody expected.
+            scan_box: part of the picture to search in any case.
+            spare: second readings that may be made.
+
+        Returns:
+            The tracks' people, the newcomers of `apart`, and what the detector found in the scan.
+        """
+        retry = spare >= len(turns)
+
+        def work(networks: PoseNetworks, task: tuple[str, Any]) -> Any:
+            kind, what = task
+            if kind == "track":
+                return self._read_expected(networks, state, pixels, motion, what, retry)
+            if kind == "apart":
+                return self._search_box(networks, pixels, motion, what, ())
+            return self._find(networks, pixels, what)
+
+        # The longest tasks go first: the last one to end is then a short one.
+        tasks = [("apart", box) for box in apart]
+        tasks += [("scan", scan_box)] if scan_box is not None else []
+        tasks += [("track", one) for one in turns]
+        answers = self._pool.map(work, tasks)
+        first_track = len(tasks) - len(turns)
+        seen = self._settle_tracks(state, pixels, motion, turns, answers[first_track:], spare)
+        new = self._take_new(state, apart, answers[: len(apart)], seen)
+        return seen, new, answers[len(apart)] if scan_box is not None else []
+
+    def _read_expected(
+        self,
+        networks: PoseNetworks,
+        state: SourceState,
+        pixels: np.ndarray,
+        motion: Motion,
+        one: Expected,
+        retry: bool,
+    ) -> Observation | None:
+        """Read a track's person at the predicted place, or where it was last seen."""
+        seen = self._read_track(networks, state, pixels, motion, one, one.roi)
+        if seen is None and retry and _stopped_short(one):
+            seen = self._read_track(networks, state, pixels, motion, one, one.last_roi)
+        return seen
+
+    def _settle_tracks(
+        self,
+        state: SourceState,
+        pixels: np.ndarray,
+        motion: Motion,
+        turns: Sequence[Expected],
+        answers: Sequence[Observation | None],
         spare: int,
     ) -> list[Observation]:
-        """Return the people in the squares of the tracks, with at most `spare` second readings."""
-        answers = self._pool.map(
-            lambda networks, one: self._read_track(networks, state, pixels, motion, one, one.roi),
-            turns,
-        )
+        """Keep each person once; a track whose person was another's is read a second time."""
         # Of two tracks that read the same person, who was asked for closest by stays.
         order = sorted(range(len(turns)), key=lambda i: _surprise(turns[i], answers[i]))
         seen: list[Observation] = []
         lost: list[Expected] = []
         for i in order:
             observation = answers[i]
-            if observation is not None and not _known(observation, seen):
+            if observation is None:
+                continue
+            if not _known(observation, seen):
                 seen.append(observation)
             elif _stopped_short(turns[i]):
                 lost.append(turns[i])
-        # The others may have stopped while the prediction walked on, into somebody else.
+        # It may have stopped while the prediction walked on, into somebody else.
         again = self._pool.map(
             lambda networks, one: self._read_track(
                 networks, state, pixels, motion, one, one.last_roi
@@ -242,21 +312,42 @@ class Searcher:
         boxes: np.ndarray,
         seen: Sequence[Observation],
     ) -> list[Observation]:
-        def work(networks: PoseNetworks, box: np.ndarray) -> list[Observation]:
-            found = self._find(networks, pixels, pad(box, CROP_PAD))
-            new = self._read_found(networks, pixels, found, seen)
-            if new:
-                return new
-            guess = self._read(networks, pixels, roi_from_box(box))
-            sure = (
-                guess is not None
-                and guess.score >= STRICT_SCORE
-                and moving_share(guess, motion) >= MOVING_SHARE
-            )
-            return [guess] if guess is not None and sure else []
+        answers = self._pool.map(
+            lambda networks, box: self._search_box(networks, pixels, motion, box, seen), boxes
+        )
+        return self._take_new(state, boxes, answers, seen)
 
+    def _search_box(
+        self,
+        networks: PoseNetworks,
+        pixels: np.ndarray,
+        motion: Motion,
+        box: np.ndarray,
+        seen: Sequence[Observation],
+    ) -> list[Observation]:
+        """Return who is in box [4] and not among `seen`."""
+        found = self._find(networks, pixels, pad(box, CROP_PAD))
+        new = self._read_found(networks, pixels, found, seen)
+        if new:
+            return new
+        guess = self._read(networks, pixels, roi_from_box(box))
+        sure = (
+            guess is not None
+            and guess.score >= STRICT_SCORE
+            and moving_share(guess, motion) >= MOVING_SHARE
+        )
+        return [guess] if guess is not None and sure else []
+
+    def _take_new(
+        self,
+        state: SourceState,
+        boxes: np.ndarray,
+        answers: Sequence[Sequence[Observation]],
+        seen: Sequence[Observation],
+    ) -> list[Observation]:
+        """Return whom searching `boxes` adds; a place that adds nobody is left alone a while."""
         out: list[Observation] = []
-        for box, new in zip(boxes, self._pool.map(work, boxes), strict=True):
+        for box, new in zip(boxes, answers, strict=True):
             fresh = [one for one in new if not _known(one, [*seen, *out])]
             if not fresh:
                 self._refuse(state, box)
@@ -279,31 +370,26 @@ class Searcher:
                 out.append(observation)
         return out
 
-    def _scan_due(
-        self,
-        state: SourceState,
-        motion: Motion,
-        seen: Sequence[Observation],
-        expected: Sequence[Expected],
-    ) -> bool:
-        lost = not motion.settled and not seen and not expected
-        return lost or state.index % state.frames(self._config.scan_s) == 0
+    def _scan_due(self, state: SourceState, budget: int) -> bool:
+        return budget >= 2 and state.index % state.frames(self._config.scan_s) == 0
 
-    def _scan(
-        self, state: SourceState, pixels: np.ndarray, seen: Sequence[Observation]
-    ) -> list[Observation]:
-        """Search the next part of the picture, whether or not anything moved there."""
-        size_wh = (pixels.shape[1], pixels.shape[0])
+    def _next_scan(self, state: SourceState, size_wh: tuple[int, int]) -> np.ndarray:
+        """Return the next part of the picture to search, whether or not anything moved there."""
         parts = tiles(size_wh, TILE_HEIGHTS * size_wh[1])
         box = np.array([0.0, 0.0, *size_wh])
         if state.scans % SCAN_EVERY_FULL:
             box = parts[state.scans // SCAN_EVERY_FULL % len(parts)]
         state.scans += 1
+        return box
 
-        def work(networks: PoseNetworks, at: np.ndarray) -> list[Observation]:
-            return self._read_found(networks, pixels, self._find(networks, pixels, at), seen)
-
-        return self._pool.map(work, [box])[0]
+    def _read_scanned(
+        self, pixels: np.ndarray, found: Sequence[Found], seen: Sequence[Observation]
+    ) -> list[Observation]:
+        """Return the people the detector found in a scan, but for those already seen."""
+        answers = self._pool.map(
+            lambda networks, one: self._read_found(networks, pixels, [one], seen), found
+        )
+        return [one for answer in answers for one in answer]
 
     def _find(self, networks: PoseNetworks, pixels: np.ndarray, box: np.ndarray) -> list[Found]:
         self._count("searches")
