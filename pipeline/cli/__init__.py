@@ -45,6 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells the defaults that say something: not None, and not that a switch is off."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default in ([], ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _main(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="run_pipeline.py",
@@ -59,7 +68,7 @@ def _main(argv: Sequence[str] | None) -> int:
             name,
             help=module.HELP,
             description=module.HELP,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_HelpWithDefaults,
         )
         module.add_arguments(command)
     args = parser.parse_args(argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -70,6 +71,9 @@ def is_always_live(uri: str) -> bool:
 
 
 def public_label(uri: str) -> str:
-    """Return an address fit for logs and pictures: no user, no password, no query."""
-    label = _CREDENTIALS.sub("", uri)
-    return label.partition("?")[0] if is_network(uri) else label
+    """Return an address fit for pictures and events: a file's name without its folders, a network
+    address without user, password and query.
+    """
+    if is_network(uri):
+        return _CREDENTIALS.sub("", uri).partition("?")[0]
+    return uri if is_camera(uri) else Path(uri).name

@@ -41,7 +41,7 @@ class VideoReader:
     def __init__(
         self, uri: str, *, start_s: float = 0.0, end_s: float | None = None, timeout_s: float = 10.0
     ) -> None:
-        self._label = public_label(uri)
+        self._label = public_label(uri) if is_network(uri) else uri
         self._start_ns = int(start_s * NS_PER_S)
         self._end_ns = None if end_s is None else int(end_s * NS_PER_S)
         self._container = _open(uri, self._label, timeout_s)

@@ -281,9 +281,10 @@ def test_realtime_plays_at_the_recordings_speed(tmp_path: Path) -> None:
     assert frames[-1].time_ns == 9 * 40_000_000
 
 
-def test_labels_hide_credentials() -> None:
+def test_labels_hide_credentials_and_folders() -> None:
     assert public_label("rtsp://me:pass@cam.example/1?token=x") == "rtsp://cam.example/1"
-    assert public_label("film?.mp4") == "film?.mp4"
+    assert public_label("/home/me/film?.mp4") == "film?.mp4"
+    assert public_label("0") == "0"
 
 
 def test_exception_settings_that_contradict() -> None:

@@ -1,0 +1,205 @@
+"""One stage in its runner, with the test in place of its neighbours and of the supervisor."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+import zmq
+
+from pipeline import nodes, runner
+from pipeline.errors import FrameError, InputError
+from pipeline.messages import Bodies, EndOfStream, Output, People, Stamp, StreamStart
+from pipeline.stage import StageBase
+from pipeline.transport import Receiver, Sender
+from pipeline.transport.link import pack
+
+START = StreamStart("cam0", "a film", (4, 3), 25.0, 2, False, 0)
+
+
+class Fake(StageBase):
+    """A body stage that fails where it is told to."""
+
+    def __init__(
+        self, *, bad: int = -1, dead: int = -1, setup_error: Exception | None = None
+    ) -> None:
+        self._bad, self._dead, self._setup_error = bad, dead, setup_error
+        self.closed = False
+
+    def setup(self) -> None:
+        if self._setup_error is not None:
+            raise self._setup_error
+
+    def process(self, message: People) -> Iterable[Output]:
+        if message.stamp.frame_id == self._bad:
+            raise FrameError("this one is bad")
+        if message.stamp.frame_id == self._dead:
+            raise ZeroDivisionError("our own mistake")
+        return [Bodies(message.stamp)]
+
+    def skip(self, message: People) -> Iterable[Output]:
+        return [Bodies(message.stamp, ended_tracks=(99,))]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Bench:
+    """Neighbours and supervisor of a body stage."""
+
+    def __init__(self) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.control = self.context.socket(zmq.ROUTER)
+        self.control.bind("inproc://control")
+        self.before = Sender(self.context, "inproc://people", "people", 4)
+        link = nodes.LinkPlan
+        self.plan = nodes.NodePlan(
+            "body",
+            {},
+            (link("people", "detect", "body", "inproc://people", 4),),
+            (link("bodies", "body", "sequence", "inproc://bodies", 2),),
+            "inproc://control",
+            {},
+            0,
+            0,
+        )
+        self.after = Receiver(self.context, "inproc://bodies", "bodies", Bodies)
+        self.thread: threading.Thread | None = None
+
+    def start(self, stage: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(runner, "build_stage", lambda _name, _config: stage)
+        self.thread = threading.Thread(target=runner.run_node, args=(self.plan, self.context))
+        self.thread.start()
+
+    def event(self, kind: type[Any]) -> Any:
+        """Return the next event of a kind."""
+        while True:
+            assert self.control.poll(5000), f"no {kind.__name__} within 5 s"
+            event = nodes.decode_event(self.control.recv_multipart()[1])
+            if isinstance(event, kind):
+                return event
+
+    def order(self, order: nodes.Order) -> None:
+        self.control.send_multipart((b"body", nodes.encode(order)))
+
+    def send(self, *messages: Any) -> None:
+        for message in messages:
+            self.before.send(pack(message))
+
+    def answers(self, count: int) -> list[Any]:
+        """Take and acknowledge messages of the stage."""
+        got = []
+        while len(got) < count:
+            assert self.after.socket.poll(5000), f"only {len(got)} of {count} answers came"
+            delivery = self.after.receive()
+            assert delivery is not None
+            self.after.acknowledge(delivery.number)
+            got.append(delivery.message)
+        return got
+
+    def close(self) -> None:
+        if self.thread is not None:
+            self.thread.join(5)
+            assert not self.thread.is_alive()
+        self.before.close()
+        self.after.close()
+        self.control.close(linger=0)
+        self.context.term()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+def people(number: int) -> People:
+    return People(Stamp("cam0", number, number, 0, 0))
+
+
+def test_messages_pass_in_order_with_their_spans(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Fake()
+    bench.start(stage, monkeypatch)
+    bench.event(nodes.Ready)
+    bench.order(nodes.Go())
+    bench.send(START, people(0), people(1), EndOfStream("cam0", 1))
+    start, first, second, end = bench.answers(4)
+    assert start == START and end == EndOfStream("cam0", 1)
+    assert [message.stamp.frame_id for message in (first, second)] == [0, 1]
+    assert first.spans[-1].stage == "body"
+    assert first.spans[-1].enter_ns <= first.spans[-1].leave_ns
+    finished = bench.event(nodes.Finished)
+    assert finished.stats.frames == 2 and finished.ended == {"cam0": ""}
+    assert stage.closed
+
+
+def test_a_bad_frame_is_counted_and_passed_over(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.start(Fake(bad=0), monkeypatch)
+    bench.event(nodes.Ready)
+    bench.order(nodes.Go())
+    bench.send(START, people(0), people(1), EndOfStream("cam0", 1))
+    _, first, second, _ = bench.answers(4)
+    assert first.ended_tracks == (99,) and second.ended_tracks == ()
+    assert bench.event(nodes.Finished).stats.bad_frames == 1
+
+
+def test_a_mistake_tells_frame_and_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Fake(dead=1)
+    bench.start(stage, monkeypatch)
+    bench.event(nodes.Ready)
+    bench.order(nodes.Go())
+    bench.send(START, people(0), people(1))
+    failed = bench.event(nodes.Failed)
+    assert failed.where == "source cam0, frame 1 (0.000 s)"
+    assert "ZeroDivisionError: our own mistake" in failed.reason
+    assert "in process" in failed.trace
+    assert bench.thread is not None
+    bench.thread.join(5)
+    assert stage.closed
+
+
+def test_a_stage_that_cannot_load_says_why_without_traceback(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = InputError("the weights are missing", hint="give --weights")
+    bench.start(Fake(setup_error=error), monkeypatch)
+    failed = bench.event(nodes.Failed)
+    assert (failed.reason, failed.hint, failed.trace) == (
+        "the weights are missing",
+        "give --weights",
+        "",
+    )
+
+
+def test_a_stage_without_credit_waits_and_an_abort_ends_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Fake()
+    bench.start(stage, monkeypatch)
+    bench.event(nodes.Ready)
+    bench.order(nodes.Go())
+    bench.send(START, people(0), people(1), people(2))
+    assert bench.event(nodes.Progress)
+    bench.order(nodes.Abort())
+    finished = bench.event(nodes.Finished)
+    assert finished.ended == {} and stage.closed
+
+
+def test_a_malformed_message_is_dropped_and_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.start(Fake(), monkeypatch)
+    bench.event(nodes.Ready)
+    bench.order(nodes.Go())
+    bench.send(START)
+    bench.before.socket.send_multipart([b"GAIT\x01\x02\x00\x00" + bytes(8), b"rubbish", b""])
+    bench.send(people(0), EndOfStream("cam0", 0))
+    assert len(bench.answers(3)) == 3
+    assert bench.event(nodes.Finished).stats.bad_messages == 1
