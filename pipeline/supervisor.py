@@ -14,8 +14,6 @@ import logging
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,7 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 import zmq
@@ -32,7 +30,7 @@ import zmq
 from pipeline.config import PipelineConfig
 from pipeline.errors import GaitError, ResourceError, StageFailedError
 from pipeline.graph import STAGES, StageSpec, readers_of, topic_spec
-from pipeline.nodes import (
+from pipeline.plans import (
     Abort,
     Event,
     Failed,
@@ -50,10 +48,9 @@ from pipeline.nodes import (
     StopWanted,
     decode_event,
     encode,
-    encode_plan,
 )
-from pipeline.runner import run_node
 from pipeline.transport import create_store_fd
+from pipeline.workers import ProcessWorker, ThreadWorker, Worker
 
 RUN_DIR_PREFIX = "gaitstream-"
 POLL_MS = 100
@@ -62,7 +59,6 @@ CLOSE_TIMEOUT_S = 0.5
 SINK_CLOSE_TIMEOUT_S = 10.0
 LIVE_DETECT_QUEUE = 2
 HANDLE_QUEUE = 1024
-STDERR_TAIL_LINES = 20
 
 log = logging.getLogger("supervisor")
 
@@ -214,7 +210,7 @@ class _Run:
         self._control = self._context.socket(zmq.ROUTER)
         self._control.setsockopt(zmq.LINGER, 200)
         self._control.bind(plans[0].control)
-        self._workers: dict[str, _Worker] = {}
+        self._workers: dict[str, Worker] = {}
         self._state = RunState(started_at=time.monotonic())
         self._ready: set[str] = set()
         self._finished: set[str] = set()
@@ -242,7 +238,7 @@ class _Run:
     # start
 
     def _start(self) -> None:
-        make = _ThreadWorker if self._config.run.placement == "threads" else _ProcessWorker
+        make = ThreadWorker if self._config.run.placement == "threads" else ProcessWorker
         for plan in self._plans:
             self._workers[plan.stage] = make(plan, self._context, self._directory)
 
@@ -420,97 +416,6 @@ class _Run:
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
-
-
-class _ProcessWorker:
-    """A stage in a process of its own."""
-
-    def __init__(self, plan: NodePlan, _context: Any, directory: Path) -> None:
-        self.stage = plan.stage
-        plan_path = directory / f"{plan.stage}.json"
-        plan_path.write_bytes(encode_plan(plan))
-        self._errors = directory / f"{plan.stage}.stderr"
-        lifeline_read, self._lifeline = os.pipe()
-        try:
-            with self._errors.open("wb") as errors:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", "pipeline.runner", str(plan_path), str(lifeline_read)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=errors,
-                    stderr=errors,
-                    pass_fds=(lifeline_read, *plan.stores.values()),
-                    env=_child_environment(),
-                    # A terminal's Ctrl-C is for the supervisor alone, who ends things in order.
-                    start_new_session=True,
-                )
-        except OSError as error:
-            os.close(self._lifeline)
-            raise ResourceError(f"cannot start the {plan.stage} stage: {error.strerror}") from error
-        finally:
-            os.close(lifeline_read)
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def memory_bytes(self) -> int:
-        try:
-            return int(psutil.Process(self._process.pid).memory_info().rss)
-        except psutil.Error:
-            return 0
-
-    def last_words(self) -> str:
-        code = self._process.returncode
-        if code is not None and code < 0:
-            return f"its process was killed by {signal.Signals(-code).name}"
-        return f"its process ended with code {code}"
-
-    def error_output(self) -> str:
-        text = self._errors.read_text(errors="replace")
-        return "\n".join(text.splitlines()[-STDERR_TAIL_LINES:])
-
-    def join(self, timeout_s: float) -> None:
-        try:
-            self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        os.close(self._lifeline)
-
-
-class _ThreadWorker:
-    """A stage in a thread of this process."""
-
-    def __init__(self, plan: NodePlan, context: Any, _directory: Path) -> None:
-        self._thread = threading.Thread(
-            target=run_node, args=(plan, context), name=plan.stage, daemon=True
-        )
-        self._thread.start()
-
-    def alive(self) -> bool:
-        return self._thread.is_alive()
-
-    def memory_bytes(self) -> int:
-        return 0  # it is part of this process
-
-    def last_words(self) -> str:
-        return "its thread ended without a word"
-
-    def error_output(self) -> str:
-        return ""
-
-    def join(self, timeout_s: float) -> None:
-        self._thread.join(timeout_s)
-
-
-_Worker = _ProcessWorker | _ThreadWorker
-
-
-def _child_environment() -> dict[str, str]:
-    """One thread per library and process: the stages themselves are the parallelism."""
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return threads | dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def describe_failure(error: GaitError) -> str:

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.nodes import StageStats
+from pipeline.plans import StageStats
 from pipeline.supervisor import RunState
 from pipeline.telemetry import LatencyHistogram
 

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline import __version__
-from pipeline.nodes import StageStats
+from pipeline.plans import StageStats
 from pipeline.supervisor import RunState
 from pipeline.telemetry.histogram import LatencyHistogram
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import zmq
 
-from pipeline import nodes, runner
+from pipeline import plans, runner
 from pipeline.errors import FrameError, InputError
 from pipeline.messages import Bodies, EndOfStream, Output, People, Stamp, StreamStart
 from pipeline.stage import StageBase
@@ -54,8 +54,8 @@ class Bench:
         self.control = self.context.socket(zmq.ROUTER)
         self.control.bind("inproc://control")
         self.before = Sender(self.context, "inproc://people", "people", 4)
-        link = nodes.LinkPlan
-        self.plan = nodes.NodePlan(
+        link = plans.LinkPlan
+        self.plan = plans.NodePlan(
             "body",
             {},
             (link("people", "detect", "body", "inproc://people", 4),),
@@ -77,12 +77,12 @@ class Bench:
         """Return the next event of a kind."""
         while True:
             assert self.control.poll(5000), f"no {kind.__name__} within 5 s"
-            event = nodes.decode_event(self.control.recv_multipart()[1])
+            event = plans.decode_event(self.control.recv_multipart()[1])
             if isinstance(event, kind):
                 return event
 
-    def order(self, order: nodes.Order) -> None:
-        self.control.send_multipart((b"body", nodes.encode(order)))
+    def order(self, order: plans.Order) -> None:
+        self.control.send_multipart((b"body", plans.encode(order)))
 
     def send(self, *messages: Any) -> None:
         for message in messages:
@@ -125,15 +125,15 @@ def test_messages_pass_in_order_with_their_spans(
 ) -> None:
     stage = Fake()
     bench.start(stage, monkeypatch)
-    bench.event(nodes.Ready)
-    bench.order(nodes.Go())
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
     bench.send(START, people(0), people(1), EndOfStream("cam0", 1))
     start, first, second, end = bench.answers(4)
     assert start == START and end == EndOfStream("cam0", 1)
     assert [message.stamp.frame_id for message in (first, second)] == [0, 1]
     assert first.spans[-1].stage == "body"
     assert first.spans[-1].enter_ns <= first.spans[-1].leave_ns
-    finished = bench.event(nodes.Finished)
+    finished = bench.event(plans.Finished)
     assert finished.stats.frames == 2 and finished.ended == {"cam0": ""}
     assert stage.closed
 
@@ -142,21 +142,21 @@ def test_a_bad_frame_is_counted_and_passed_over(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.start(Fake(bad=0), monkeypatch)
-    bench.event(nodes.Ready)
-    bench.order(nodes.Go())
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
     bench.send(START, people(0), people(1), EndOfStream("cam0", 1))
     _, first, second, _ = bench.answers(4)
     assert first.ended_tracks == (99,) and second.ended_tracks == ()
-    assert bench.event(nodes.Finished).stats.bad_frames == 1
+    assert bench.event(plans.Finished).stats.bad_frames == 1
 
 
 def test_a_mistake_tells_frame_and_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Fake(dead=1)
     bench.start(stage, monkeypatch)
-    bench.event(nodes.Ready)
-    bench.order(nodes.Go())
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
     bench.send(START, people(0), people(1))
-    failed = bench.event(nodes.Failed)
+    failed = bench.event(plans.Failed)
     assert failed.where == "source cam0, frame 1 (0.000 s)"
     assert "ZeroDivisionError: our own mistake" in failed.reason
     assert "in process" in failed.trace
@@ -170,7 +170,7 @@ def test_a_stage_that_cannot_load_says_why_without_traceback(
 ) -> None:
     error = InputError("the weights are missing", hint="give --weights")
     bench.start(Fake(setup_error=error), monkeypatch)
-    failed = bench.event(nodes.Failed)
+    failed = bench.event(plans.Failed)
     assert (failed.reason, failed.hint, failed.trace) == (
         "the weights are missing",
         "give --weights",
@@ -183,12 +183,12 @@ def test_a_stage_without_credit_waits_and_an_abort_ends_it(
 ) -> None:
     stage = Fake()
     bench.start(stage, monkeypatch)
-    bench.event(nodes.Ready)
-    bench.order(nodes.Go())
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
     bench.send(START, people(0), people(1), people(2))
-    assert bench.event(nodes.Progress)
-    bench.order(nodes.Abort())
-    finished = bench.event(nodes.Finished)
+    assert bench.event(plans.Progress)
+    bench.order(plans.Abort())
+    finished = bench.event(plans.Finished)
     assert finished.ended == {} and stage.closed
 
 
@@ -196,10 +196,10 @@ def test_a_malformed_message_is_dropped_and_counted(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.start(Fake(), monkeypatch)
-    bench.event(nodes.Ready)
-    bench.order(nodes.Go())
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
     bench.send(START)
     bench.before.socket.send_multipart([b"GAIT\x01\x02\x00\x00" + bytes(8), b"rubbish", b""])
     bench.send(people(0), EndOfStream("cam0", 0))
     assert len(bench.answers(3)) == 3
-    assert bench.event(nodes.Finished).stats.bad_messages == 1
+    assert bench.event(plans.Finished).stats.bad_messages == 1
