@@ -32,6 +32,13 @@ class Config(BaseModel):
         lt=1.0,
         description="score 1/(1+distance) from which a person is known; none: the network's own",
     )
+    contrast: float = Field(
+        0.85,
+        gt=0.0,
+        le=1.0,
+        description="nearest person's distance over the second nearest's, above which nobody is "
+        "named; 1: no such test",
+    )
     margin: float = Field(
         0.03,
         ge=0.0,

@@ -27,6 +27,9 @@ THRESHOLDS: Mapping[str, float] = {
 }
 DEFAULT_THRESHOLD = 0.5
 
+# By how much a held name may stand out less than a new one has to, as a ratio of distances.
+CONTRAST_HYSTERESIS = 0.05
+
 # Scores have six decimals, so these never outweigh a real difference.
 _HELD_FIRST = 2e-7
 _AT_LEAST = 1e-7
@@ -40,6 +43,7 @@ class Rules:
 
     Attributes:
         threshold: score from which a person counts as recognised, 0..1.
+        contrast: nearest person's distance over the second nearest's, above which nobody is named.
         margin: how far below the threshold a held name survives, and by how much another has to
             lead to take its place.
         min_windows: windows before anything is said.
@@ -48,6 +52,7 @@ class Rules:
     """
 
     threshold: float
+    contrast: float
     margin: float
     min_windows: int
     switch_windows: int
@@ -123,6 +128,21 @@ class Claim:
     held: str = ""
     rival: str = ""
     lead: int = 0
+
+
+def stands_out(scores: Mapping[str, float], held: str, rules: Rules) -> bool:
+    """Say whether the best person is clearly nearer than the second best.
+
+    Somebody who is as near to one person of the gallery as to another is most likely neither of
+    them; without a calibrated network this tells strangers better than any score (the ratio test
+    of Lowe, IJCV 2004). With one person to choose from there is nothing to compare.
+    """
+    ranked = sorted(((-score, person) for person, score in scores.items()))
+    if len(ranked) < 2:
+        return True
+    nearest, second = (1.0 / max(-score, 1e-9) - 1.0 for score, _ in ranked[:2])
+    slack = CONTRAST_HYSTERESIS if ranked[0][1] == held else 0.0
+    return nearest <= min(rules.contrast + slack, 1.0) * second
 
 
 def watch_rival(claim: Claim, scores: Mapping[str, float], rules: Rules) -> Claim:

@@ -30,6 +30,7 @@ from stages.identify.decision import (
     assign,
     best_of,
     gather,
+    stands_out,
     watch_rival,
     wishes,
 )
@@ -251,7 +252,8 @@ class IdentifyStage(StageBase):
         if threshold is None:
             threshold = THRESHOLDS.get(network, DEFAULT_THRESHOLD)
         return Rules(
-            *(threshold, config.margin, config.min_windows, config.switch_windows),
+            *(threshold, config.contrast, config.margin),
+            *(config.min_windows, config.switch_windows),
             config.memory_windows,
         )
 
@@ -285,6 +287,8 @@ class IdentifyStage(StageBase):
         rules = self._rules(track.evidence.network)
         if is_fresh:
             track.claim = watch_rival(track.claim, best, rules)
+        if not stands_out(best, track.claim.held, rules):
+            return {}
         return wishes(track.claim, best, rules)
 
     def _say(

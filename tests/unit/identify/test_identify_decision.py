@@ -17,11 +17,19 @@ from stages.identify.decision import (
     assign,
     best_of,
     gather,
+    stands_out,
     watch_rival,
     wishes,
 )
 
-RULES = Rules(threshold=0.5, margin=0.05, min_windows=2, switch_windows=3, memory_windows=64)
+RULES = Rules(
+    threshold=0.5,
+    contrast=0.85,
+    margin=0.05,
+    min_windows=2,
+    switch_windows=3,
+    memory_windows=64,
+)
 
 
 def hold(claim: Claim, scores: dict[str, float], windows: int = 1) -> Claim:
@@ -154,3 +162,23 @@ def test_property_best_of_is_a_sorted_prefix(people: int, count: int, seed: int)
     held = ids[order[-1]]
     assert best_of(ids, scores, count, held)[held] == scores[order[-1]]
     assert "gone" not in best_of(ids, scores, count, "gone")
+
+
+def score_at(distance: float) -> float:
+    return 1.0 / (1.0 + distance)
+
+
+@pytest.mark.parametrize(
+    ("scores", "held", "expected"),
+    [
+        ({}, "", True),
+        ({"a": score_at(1.0)}, "", True),
+        ({"a": score_at(0.8), "b": score_at(1.0)}, "", True),
+        ({"a": score_at(0.87), "b": score_at(1.0)}, "", False),
+        ({"a": score_at(0.87), "b": score_at(1.0)}, "b", False),
+        ({"a": score_at(0.87), "b": score_at(1.0)}, "a", True),
+        ({"a": 1.0, "b": 1.0}, "", True),
+    ],
+)
+def test_a_name_needs_to_stand_out(scores: dict[str, float], held: str, expected: bool) -> None:
+    assert stands_out(scores, held, RULES) is expected
