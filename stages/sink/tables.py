@@ -45,6 +45,6 @@ def track_row(stamp: Stamp, person: Person, track: Track) -> tuple[object, ...]:
         person.track_id,
         *(f"{side:.2f}" for side in person.bbox_xyxy_px.tolist()),
         f"{person.score:.4f}",
-        track.name,
+        track.name.replace("\0", ""),  # Python 3.10's csv cannot write it
         "" if pending or track.identity is None else f"{track.identity.score:.4f}",
     )

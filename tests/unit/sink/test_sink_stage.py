@@ -263,7 +263,7 @@ def test_smoke_any_name(tmp_path: Path, name: str) -> None:
     run(Config(out_dir=tmp_path), messages, (320, 240))
     shown = name.encode("utf-8", "replace").decode()
     assert next(e for e in events_of(tmp_path) if e["type"] == "identity")["name"] == shown
-    assert rows_of(tmp_path)[0]["name"] == shown
+    assert rows_of(tmp_path)[0]["name"] == shown.replace("\0", "")
 
 
 @pytest.mark.parametrize(
