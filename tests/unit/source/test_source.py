@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +109,22 @@ def rotate_in_header(path: Path, degrees: int) -> None:
     identity = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
     place = data.index(identity, data.index(b"tkhd"))
     path.write_bytes(data[:place] + matrix + data[place + len(matrix) :])
+
+
+def test_a_recording_behind_an_http_address(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=10)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://me:secret@127.0.0.1:{server.server_port}/a.mp4"
+        with opened(uri=address) as (stage, stream):
+            frames, _ = read_all(stage)
+        server.shutdown()
+    assert len(frames) == 10 and "secret" not in stream.label
 
 
 def test_folder_of_images_in_natural_order(tmp_path: Path) -> None:
