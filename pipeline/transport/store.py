@@ -34,7 +34,7 @@ def create_store_fd(name: str) -> int:
     if not hasattr(os, "memfd_create"):
         raise ResourceError(
             "shared frames need Linux (memfd_create)",
-            hint="use --set run.placement=threads on this system",
+            hint="run it on Linux, or in a Linux container or virtual machine",
         )
     try:
         return os.memfd_create(f"gait-{name}", os.MFD_CLOEXEC)
