@@ -13,7 +13,6 @@ GaitError                 every error we raise on purpose; printed as one block,
   FrameError              one frame cannot be handled: counted, marked, passed over
   ResourceError           exit 1: memory, disk or descriptors ran out
   StageFailedError        exit 1: a stage died; carries stage, source, frame and traceback
-  StoppedError            the run was asked to stop; not a failure
 """
 
 from __future__ import annotations
@@ -97,7 +96,3 @@ class StageFailedError(GaitError):
         self.where = where
         self.trace = trace
         self.exit_code = exit_code
-
-
-class StoppedError(GaitError):
-    """The run was asked to stop."""
