@@ -21,7 +21,7 @@ install: .venv/installed
 	@touch $@
 
 .venv/test-installed: .venv/installed
-	$(UV) --editable '.[test,synth,yolo]'
+	$(UV) --editable '.[test,synth,yolo,onnx,train,tensorrt-rtx]'
 	@touch $@
 
 demo: .venv/installed
