@@ -6,7 +6,7 @@ does (`pipeline/runner.py`). So a stage is tested by calling it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,9 +24,11 @@ class Stage(Protocol):
     needs), and may raise `FrameError` for a message that it cannot handle; then `skip` gives the
     empty answer. `end` may return last messages. `report` gives counts for `summary.json`. A stage
     that wants the run to end in order puts the reason into `stop_wanted`.
+    A `batch_limit` over 1 says that it is a `BatchingStage`.
     """
 
     stop_wanted: str
+    batch_limit: int
 
     def setup(self) -> None: ...
 
@@ -43,10 +45,25 @@ class Stage(Protocol):
     def close(self) -> None: ...
 
 
+class BatchingStage(Stage, Protocol):
+    """A stage that does better with several messages at once.
+
+    From live sources it is handed up to `batch_limit` of them: those that wait already, and those
+    that come within `batch_wait_s` of the first that carries something. `process_batch` answers
+    each as `process` would. A recording's messages come one by one, so that its results do not
+    depend on timing.
+    """
+
+    batch_wait_s: float
+
+    def process_batch(self, messages: Sequence[Any]) -> Iterable[Iterable[Output]]: ...
+
+
 class StageBase:
     """The parts of `Stage` that many stages leave empty."""
 
     stop_wanted: str = ""
+    batch_limit: int = 1
 
     def setup(self) -> None:
         """Nothing to load."""

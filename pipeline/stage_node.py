@@ -6,9 +6,9 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from pipeline.clock import monotonic_ns
+from pipeline.clock import NS_PER_S, monotonic_ns
 from pipeline.control import Context, ControlLogHandler
 from pipeline.errors import FrameError, MessageError
 from pipeline.graph import topic_spec
@@ -19,7 +19,7 @@ from pipeline.plans import (
     StageStats,
     StopWanted,
 )
-from pipeline.stage import Stage
+from pipeline.stage import BatchingStage, Stage
 from pipeline.telemetry import LatencyHistogram
 from pipeline.transport import Delivery, FrameReader, Receiver, Sender
 from pipeline.transport.link import Encoded, pack
@@ -40,6 +40,8 @@ class StageNode(Node):
         self.frames = FrameReader(plan.stores)
         self._outgoing: deque[Callable[[], bool]] = deque()
         self._held: dict[tuple[str, int], tuple[Receiver, int]] = {}
+        self._left_over: deque[tuple[Receiver, Delivery]] = deque()
+        self._live: set[str] = set()
         self._starts: dict[str, int] = {}
         self._ends: dict[str, int] = {}
         self.items: dict[str, int] = {}
@@ -64,14 +66,22 @@ class StageNode(Node):
         return stats
 
     def _take(self, receiver: Receiver) -> None:
+        delivery = self._receive(receiver)
+        if delivery is not None:
+            self._act(receiver, delivery)
+        while self._left_over:
+            self._act(*self._left_over.popleft())
+
+    def _receive(self, receiver: Receiver) -> Delivery | None:
+        """Return the next message, None if none waits or it was a bad one."""
         try:
-            delivery = receiver.receive()
+            return receiver.receive()
         except MessageError as error:
             self.stats.bad_messages += 1
             logging.getLogger(self.plan.stage).warning("dropped a bad message %s", error)
-            return
-        if delivery is None:
-            return
+            return None
+
+    def _act(self, receiver: Receiver, delivery: Delivery) -> None:
         message = delivery.message
         if isinstance(message, StreamStart):
             self._start(message)
@@ -80,12 +90,14 @@ class StageNode(Node):
             self._end(message)
             self._later(lambda: self._acknowledge(receiver, delivery.number))
         else:
-            self._handle(receiver, delivery)
+            self._handle(receiver, self._gathered(receiver, delivery))
         self._flush()
 
     def _start(self, stream: StreamStart) -> None:
         seen = self._starts[stream.source_id] = self._starts.get(stream.source_id, 0) + 1
         if seen == 1:
+            if stream.live:
+                self._live.add(stream.source_id)
             self.stage.start(stream)
             self._send(pack(stream))
 
@@ -102,30 +114,66 @@ class StageNode(Node):
         self.ended[end.source_id] = end.reason
         return True
 
-    def _handle(self, receiver: Receiver, delivery: Delivery) -> None:
+    def _gathered(self, receiver: Receiver, first: Delivery) -> list[Delivery]:
+        """Return `first` and what the stage may handle with it; see `BatchingStage`."""
+        deliveries = [first]
+        carries = topic_spec(receiver.topic).carries
+        deadline_ns = 0
+        while (
+            len(deliveries) < self.stage.batch_limit
+            and deliveries[-1].message.stamp.source_id in self._live
+        ):
+            if not deadline_ns and carries and getattr(deliveries[-1].message, carries):
+                wait_s = cast(BatchingStage, self.stage).batch_wait_s
+                deadline_ns = monotonic_ns() + int(wait_s * NS_PER_S)
+            delivery = self._receive(receiver)
+            if delivery is None:
+                left_ms = (deadline_ns - monotonic_ns()) // 1_000_000
+                if left_ms <= 0 or not receiver.socket.poll(left_ms):
+                    break
+            elif isinstance(delivery.message, (StreamStart, EndOfStream)):
+                self._left_over.append((receiver, delivery))
+                break
+            else:
+                deliveries.append(delivery)
+        return deliveries
+
+    def _handle(self, receiver: Receiver, deliveries: list[Delivery]) -> None:
         enter_ns = monotonic_ns()
-        message = delivery.message
-        self.where = str(message.stamp)
-        self._measure(receiver.topic, message, enter_ns)
-        holds = self.spec.holds_frames and isinstance(message, Frame)
-        if holds:
-            self._held[message.stamp.source_id, message.stamp.frame_id] = (
-                receiver,
-                delivery.number,
-            )
-        outputs = self._process(message)
+        messages = [delivery.message for delivery in deliveries]
+        self.where = " and ".join(str(message.stamp) for message in messages)
+        holds = self.spec.holds_frames and isinstance(messages[0], Frame)
+        for delivery in deliveries:
+            self._measure(receiver.topic, delivery.message, enter_ns)
+            if holds:
+                stamp = delivery.message.stamp
+                self._held[stamp.source_id, stamp.frame_id] = (receiver, delivery.number)
+        answers = self._process_batch(messages)
         span = Span(self.plan.stage, enter_ns, monotonic_ns())
         self.service.add(span.leave_ns - enter_ns)
-        self._answer(outputs, (*message.spans, span))
-        self.stats.frames += 1
-        self.stats.newest_frame = max(self.stats.newest_frame, message.stamp.frame_id)
-        if not holds:
-            self._later(lambda: self._acknowledge(receiver, delivery.number))
+        for delivery, outputs in zip(deliveries, answers, strict=True):
+            message = delivery.message
+            self._answer(outputs, (*message.spans, span))
+            self.stats.frames += 1
+            self.stats.newest_frame = max(self.stats.newest_frame, message.stamp.frame_id)
+            if not holds:
+                self._later(lambda n=delivery.number: self._acknowledge(receiver, n))  # type: ignore[misc]
         if self.stage.stop_wanted and not self.line.stopping:
             self.line.stopping = True
             self.line.tell(StopWanted(self.plan.stage, self.stage.stop_wanted))
 
+    def _process_batch(self, messages: list[Any]) -> list[list[Output]]:
+        if len(messages) > 1:
+            try:
+                stage = cast(BatchingStage, self.stage)
+                return [list(outputs) for outputs in stage.process_batch(messages)]
+            except (FrameError, MessageError) as error:
+                # One of them is bad: the others get their answers one by one.
+                logging.getLogger(self.plan.stage).info("a batch is taken apart: %s", error)
+        return [self._process(message) for message in messages]
+
     def _process(self, message: Any) -> list[Output]:
+        self.where = str(message.stamp)
         try:
             if isinstance(message, Frame):
                 assert message.handle is not None

@@ -11,6 +11,7 @@ import cv2
 
 from pipeline.errors import ConfigError, FrameError, GaitError, MessageError
 from pipeline.messages import Body, Frame, Identities, Output, Release, Stamp, StreamStart
+from pipeline.stage import StageBase
 from stages.sink import events
 from stages.sink.annotate import Figure
 from stages.sink.join import Joiner, Moment
@@ -52,7 +53,7 @@ class _Source:
         self.frames = self.identities = self.incomplete = 0
 
 
-class SinkStage:
+class SinkStage(StageBase):
     """Writes what was found.
 
     In: frames, bodies, identities, one of each a frame, however they interleave. Out: `Release` for

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,6 +119,58 @@ def bench() -> Iterator[Bench]:
 
 def people(number: int) -> People:
     return People(Stamp("cam0", number, number, 0, 0))
+
+
+class Batching(Fake):
+    """Takes up to three at once, once the test has sent all of them."""
+
+    batch_limit = 3
+    batch_wait_s = 5.0
+
+    def __init__(self, *, bad: int = -1) -> None:
+        super().__init__(bad=bad)
+        self.all_sent = threading.Event()
+        self.batches: list[list[int]] = []
+
+    def start(self, stream: StreamStart) -> None:
+        assert self.all_sent.wait(5)
+
+    def process_batch(self, messages: Sequence[People]) -> Iterable[Iterable[Output]]:
+        self.batches.append([message.stamp.frame_id for message in messages])
+        return [self.process(message) for message in messages]
+
+
+@pytest.mark.parametrize("bad", [-1, 1])
+def test_live_messages_that_wait_are_handled_together(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    stage = Batching(bad=bad)
+    bench.start(stage, monkeypatch)
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
+    live = replace(START, live=True)
+    bench.send(live, *(people(number) for number in range(2)), EndOfStream("cam0", 1))
+    stage.all_sent.set()
+    answers = bench.answers(4)
+    assert [answer.stamp.frame_id for answer in answers[1:3]] == [0, 1]
+    assert [answer.ended_tracks for answer in answers[1:3]] == [(), (99,) if bad == 1 else ()]
+    assert answers[3] == EndOfStream("cam0", 1)
+    assert stage.batches == [[0, 1]]
+    stats = bench.event(plans.Finished).stats
+    assert (stats.frames, stats.bad_frames) == (2, int(bad == 1))
+
+
+def test_recorded_messages_are_handled_one_by_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Batching()
+    bench.start(stage, monkeypatch)
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
+    bench.send(START, people(0), people(1), EndOfStream("cam0", 1))
+    stage.all_sent.set()
+    bench.answers(4)
+    assert stage.batches == []
 
 
 def test_messages_pass_in_order_with_their_spans(
