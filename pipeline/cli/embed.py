@@ -12,10 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.errors import InputError, UsageError
-from stages.embed.config import Config
+from stages.embed.config import NETWORKS, RUNTIMES, Config
 from stages.embed.interface import Embedder
 from stages.embed.loading import load_embedder
 from stages.embed.sequences import MAX_FRAMES, find_sequences, read_sequence
+
+# What is read for a network that looks at no silhouettes; their number says how many frames.
+SILHOUETTE_HW = (64, 44)
 
 HELP = "turn stored silhouette sequences into vectors (.npz)"
 
@@ -39,13 +42,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--network",
-        choices=("gei", "smplgait"),
+        choices=NETWORKS,
         default="gei",
-        help="gei: mean silhouette, needs no weights; smplgait: needs weights",
+        help="gei: mean silhouette, needs no weights; smplgait: silhouettes and bodies; gaitgln: "
+        "silhouettes; resgcn: keypoints",
     )
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="the network's weights, .safetensors"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="the network's weights: .safetensors, or OpenGait's .pt",
     )
+    parser.add_argument(
+        "--runtime", choices=RUNTIMES, default="auto", help="what runs the network; auto: the best"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument(
         "--no-smpl",
         action="store_true",
@@ -61,12 +72,18 @@ def run(args: argparse.Namespace) -> int:
         InputError, WeightsError: the folder or the weights cannot be used.
     """
     if args.network == "gei" and args.weights is not None:
-        raise UsageError("--network gei takes no weights", hint="Give --network smplgait too.")
+        raise UsageError("--network gei takes no weights", hint="Give --network NAME too.")
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise UsageError(f"cannot write {args.out}: its folder must exist and it must be a file")
     console = Console(stderr=True, highlight=False)
     folders = find_sequences(args.silhouettes)
-    options = {"network": args.network, "weights": args.weights, "use_smpl": not args.no_smpl}
+    options = {
+        "network": args.network,
+        "weights": args.weights,
+        "runtime": args.runtime,
+        "device": args.device,
+        "use_smpl": not args.no_smpl,
+    }
     embedder = load_embedder(Config.model_validate(options))
     names, vectors, skipped = _embed_all(args.silhouettes, folders, embedder, console)
     if not names:
@@ -95,7 +112,7 @@ def _embed_all(
         for folder in progress.track(folders, description="sequences"):
             name = root.resolve().name if folder == root else folder.relative_to(root).as_posix()
             try:
-                sequence = read_sequence(folder, name, embedder.silhouette_hw)
+                sequence = read_sequence(folder, name, embedder.silhouette_hw or SILHOUETTE_HW)
                 vector = embedder.embed([sequence])[0]
                 if not np.isfinite(vector).all():
                     raise InputError("its vector holds numbers that are not finite")

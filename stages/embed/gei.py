@@ -35,14 +35,14 @@ class GaitEnergyImage:
     name = "gei"
     weights_hash = WEIGHTS_HASH
     trained = False
-    needs_smpl = False
+    reads = ("silhouettes",)
     vector_shape = (WINDOW_WIDTH, WINDOW_HEIGHT)
     silhouette_hw = (WINDOW_HEIGHT, WINDOW_WIDTH)
 
     def embed(self, windows: Sequence[Clip]) -> list[np.ndarray]:
         """Return float32 [44,64], 0..1, for each window; InputError for a wrong one."""
         for window in windows:
-            check_clip(window, self.silhouette_hw, self.needs_smpl)
+            check_clip(window, self.silhouette_hw, self.reads)
         return [gait_energy(window.silhouettes) for window in windows]
 
     def describe(self) -> Mapping[str, Any]:

@@ -33,7 +33,8 @@ class Embedder(Protocol):
 
     name: the network's. weights_hash: 16 hex digits, or a constant for a network without weights;
     vectors of different hashes are never compared. trained: False if the vectors come from no
-    training. needs_smpl: it reads `theta`. vector_shape: (c, p). silhouette_hw: (h, w) it reads.
+    training. reads: of silhouettes, theta and keypoints, what it looks at. vector_shape: (c, p).
+    silhouette_hw: (h, w) it reads, None if it reads none.
     """
 
     @property
@@ -46,13 +47,13 @@ class Embedder(Protocol):
     def trained(self) -> bool: ...
 
     @property
-    def needs_smpl(self) -> bool: ...
+    def reads(self) -> tuple[str, ...]: ...
 
     @property
     def vector_shape(self) -> tuple[int, int]: ...
 
     @property
-    def silhouette_hw(self) -> tuple[int, int]: ...
+    def silhouette_hw(self) -> tuple[int, int] | None: ...
 
     def embed(self, windows: Sequence[Clip]) -> list[np.ndarray]:
         """Return float32 [c,p] for each window, in order; lengths may differ.

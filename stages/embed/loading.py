@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from pipeline.errors import WeightsError
 from stages.embed.config import Config
 from stages.embed.gei import GaitEnergyImage
 from stages.embed.interface import Embedder
+
+if TYPE_CHECKING:
+    from stages.embed.embedder import NetworkEmbedder
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +21,7 @@ def load_embedder(config: Config) -> Embedder:
 
     Raises:
         WeightsError: the weights are missing or do not fit.
-        ConfigError: the device is not there.
+        ConfigError: the device or the runtime is not there.
     """
     if config.network == "gei":
         log.info("embedding with gait energy images: the baseline without weights, in numpy")
@@ -29,15 +33,26 @@ def load_embedder(config: Config) -> Embedder:
             hint=f"Give a weights file (embed.weights, or --weights FILE) made by training "
             f"{config.network}, or choose the network that needs none: gei.",
         )
-    from stages.embed.torch_runtime import TorchEmbedder, load_network
-
-    network, weights_hash = load_network(config.weights, config.network)
-    embedder = TorchEmbedder(
-        network,
-        weights_hash,
-        device=config.device,
-        threads=config.threads,
-        use_smpl=config.use_smpl,
-    )
+    embedder = _network_embedder(config)
     log.info("embedding with %s, weights %s", embedder.name, embedder.weights_hash)
     return embedder
+
+
+def _network_embedder(config: Config) -> NetworkEmbedder:
+    import torch
+
+    from stages.embed.checkpoint import load_network
+    from stages.embed.devices import choose_device
+    from stages.embed.embedder import torch_embedder
+
+    assert config.weights is not None
+    network, weights_hash = load_network(config.weights, config.network)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = choose_device(config.device)
+    precision = config.precision
+    if precision == "auto":
+        precision = "float16" if device.type == "cuda" else "float32"
+    return torch_embedder(
+        network, weights_hash, device, use_smpl=config.use_smpl, precision=precision
+    )

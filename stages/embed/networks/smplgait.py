@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from stages.embed.networks.bn_necks import SeparateBNNecks
 from stages.embed.networks.horizontal_pooling import BINS, HorizontalPooling
+from stages.embed.networks.interface import SILHOUETTES, THETA, GaitNetwork
 from stages.embed.networks.pack_sequence import PackSequenceWrapper
 from stages.embed.networks.separate_fc import SeparateFCs
 from stages.embed.networks.set_block import SetBlockWrapper
@@ -123,16 +124,18 @@ def apply_matrix(feature: Tensor, matrix: Tensor) -> Tensor:
     return torch.bmm(rows, matrix[:, :w]).unflatten(1, (c, h))  # [m,c,h,side]
 
 
-class SMPLGait(nn.Module):
+class SMPLGait(GaitNetwork):
     """The network. Keeps no state between calls."""
 
     name = NAME
+    pools = True
 
     def __init__(self, config: SMPLGaitConfig | None = None) -> None:
         super().__init__()
         self.config = config or SMPLGaitConfig()
         self.backbone = SetBlockWrapper(plain_backbone())
         self.body = BodyMatrix(self.config.height // 4) if self.config.use_smpl else None
+        self.reads = (SILHOUETTES, THETA) if self.config.use_smpl else (SILHOUETTES,)
         self.temporal_pooling = PackSequenceWrapper()
         self.horizontal_pooling = HorizontalPooling(BINS)
         parts, channels = self.horizontal_pooling.parts, self.config.out_channels
@@ -150,10 +153,11 @@ class SMPLGait(nn.Module):
         """(h, w) of a silhouette."""
         return SIZES_HW[self.config.height]
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         silhouettes: Tensor,
         theta: Tensor | None = None,
+        *,
         labels: Tensor | None = None,
         lengths: Sequence[int] | None = None,
     ) -> dict[str, dict[str, Any]]:
@@ -182,7 +186,7 @@ class SMPLGait(nn.Module):
         x = self.with_body(x, None if theta is None else theta.flatten(0, 1))
         x = x.unflatten(0, (n, s)).transpose(1, 2)  # [n,256,s,h/4,side]
         x = self.temporal_pooling(x, lengths)  # [n,256,h/4,side]
-        embeddings = self.head(x)  # [n,c,p]
+        embeddings = self.head_part(x)  # [n,c,p]
 
         training: dict[str, Any] = {"triplet": {"embeddings": embeddings, "labels": labels}}
         if self.bn_necks is not None:
@@ -194,13 +198,12 @@ class SMPLGait(nn.Module):
             "inference_feat": {"embeddings": embeddings},
         }
 
-    def frame_features(self, silhouettes: Tensor, theta: Tensor | None) -> Tensor:
-        """Return [m,256,h/4,side] for float [m,h,w], 0..1, and [m,85]: what a stream may keep.
-
-        The maximum of these over any frames, given to `head`, is the embedding of those frames.
-        """
+    def frame_part(  # type: ignore[override]
+        self, silhouettes: Tensor, theta: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return one feature [m,256,h/4,side] for float [m,h,w], 0..1, and [m,85]."""
         x = self.backbone.block(silhouettes.unsqueeze(1))  # [m,256,h/4,w/4]
-        return self.with_body(x, theta)
+        return (self.with_body(x, theta),)
 
     def with_body(self, feature: Tensor, theta: Tensor | None) -> Tensor:
         """Return [m,256,h/4,w/4] seen through the bodies [m,85]: [m,256,h/4,h/4]."""
@@ -210,13 +213,17 @@ class SMPLGait(nn.Module):
             return nn.functional.pad(feature, (0, self.body.side - feature.shape[-1]))
         return apply_matrix(feature, self.body(theta))
 
-    def head(self, pooled: Tensor) -> Tensor:
+    def head_part(self, pooled: Tensor) -> Tensor:  # type: ignore[override]
         """Return the embeddings [n,c,p] of features pooled over time [n,256,h/4,side]."""
         return self.fcs(self.horizontal_pooling(pooled))
 
     def export_config(self) -> dict[str, Any]:
         """Return the config as plain data, for the weights file."""
         return asdict(self.config)
+
+    def drop_training_parts(self) -> None:
+        """Let go of the BNNecks."""
+        self.bn_necks = None
 
     def _check(self, silhouettes: Tensor, theta: Tensor | None) -> None:
         n, s = silhouettes.shape[0], silhouettes.shape[2]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from pipeline.messages import Stamp, Window, Windows
+from stages.embed.networks.catalogue import build_network
+from stages.embed.networks.interface import GaitNetwork
 from stages.embed.networks.smplgait import SMPLGait, SMPLGaitConfig
+
+Network = TypeVar("Network", bound=GaitNetwork)
 
 # Two threads on two busy cores wait for each other longer than one takes.
 torch.set_num_threads(1)
@@ -57,6 +62,16 @@ def message_of(windows: Sequence[Window], frame_id: int = 7) -> Windows:
 def seeded_network(seed: int = 3, **config: object) -> SMPLGait:
     """A network whose every number, running statistics too, is drawn from the seed."""
     network = SMPLGait(SMPLGaitConfig(**config))  # type: ignore[arg-type]
+    return seeded(network, seed)
+
+
+def network_of(name: str, seed: int = 3, **config: object) -> GaitNetwork:
+    """Any network of the catalogue, drawn likewise."""
+    return seeded(build_network(name, config), seed)
+
+
+def seeded(network: Network, seed: int) -> Network:
+    """A network with all its numbers drawn from the seed, in eval mode."""
     rng = np.random.default_rng(seed)
     state = {}
     for name, tensor in network.state_dict().items():

@@ -15,9 +15,9 @@ from embed_clips import seeded_network, silhouettes_of, theta_of
 
 from pipeline.cli import embed as command
 from pipeline.errors import InputError, UsageError, WeightsError
+from stages.embed.checkpoint import save_network
 from stages.embed.gei import gait_energy
 from stages.embed.sequences import find_sequences, natural_key, read_sequence
-from stages.embed.torch_runtime import save_network
 from stages.human.silhouette import align, cut_sides
 
 GEI_HW = (64, 44)

@@ -20,10 +20,12 @@ from pipeline.codec import decode, encode
 from pipeline.errors import ConfigError, InputError, WeightsError
 from pipeline.messages import Embeddings
 from stages.embed import Config, EmbedStage, build
+from stages.embed.checkpoint import save_network
+from stages.embed.devices import choose_device
+from stages.embed.embedder import CPU_CHUNK, torch_embedder
 from stages.embed.gei import GaitEnergyImage, gait_energy
 from stages.embed.interface import Clip, Embedder
 from stages.embed.loading import load_embedder
-from stages.embed.torch_runtime import CPU_CHUNK, TorchEmbedder, choose_device, save_network
 
 ROOT = Path(__file__).parents[3]
 
@@ -161,7 +163,7 @@ def test_exception_large_weights_do_not_fit_windows(tmp_path: Path) -> None:
         {"threads": -1},
         {"unknown": 1},
         {"network": "gei", "weights": "w"},
-        {"runtime": "tensorrt"},
+        {"runtime": "tensorflow"},
     ],
 )
 def test_exception_bad_config(bad: Mapping[str, Any]) -> None:
@@ -193,7 +195,7 @@ def test_parity_runtime_and_forward(smplgait_file: Path) -> None:
 
 def test_property_runtime_reads_bodies_unless_told_not_to(smplgait_file: Path) -> None:
     full, muted = embedder_of(smplgait_file), embedder_of(smplgait_file, use_smpl=False)
-    assert full.needs_smpl and not muted.needs_smpl
+    assert "theta" in full.reads and "theta" not in muted.reads
     assert full.weights_hash != muted.weights_hash  # their vectors must not be compared
     window = window_of(1, 4)
     other = replace(window, theta=window.theta * 2)
@@ -258,8 +260,8 @@ def test_exception_device_that_is_not_there() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_parity_cuda_and_processor() -> None:
     windows = [window_of(1, 30), window_of(2, 15)]
-    on_cpu = TorchEmbedder(seeded_network(), "0" * 16, device="cpu").embed(windows)
-    on_cuda = TorchEmbedder(seeded_network(), "0" * 16, device="cuda").embed(windows)
+    on_cpu = torch_embedder(seeded_network(), "0" * 16, torch.device("cpu")).embed(windows)
+    on_cuda = torch_embedder(seeded_network(), "0" * 16, torch.device("cuda", 0)).embed(windows)
     for ours, theirs in zip(on_cuda, on_cpu, strict=True):
         # TF32 convolutions keep ten bits of each factor.
         assert np.abs(ours - theirs).max() <= 1e-2 * np.abs(theirs).max()

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from pipeline.errors import WeightsError
 from stages.embed import weights
-from stages.embed.torch_runtime import load_network, save_network
+from stages.embed.checkpoint import load_network, save_network
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3, np.int64)}
 

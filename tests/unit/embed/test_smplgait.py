@@ -42,7 +42,7 @@ def parameters(network: nn.Module) -> int:
 def test_shape_forward(height: int, width: int, use_smpl: bool) -> None:
     network = SMPLGait(SMPLGaitConfig(height=height, use_smpl=use_smpl, class_num=11))
     silhouettes = torch.rand(2, 3, height, width)
-    out = network(silhouettes, torch.randn(2, 3, 85), torch.tensor([4, 5]))
+    out = network(silhouettes, torch.randn(2, 3, 85), labels=torch.tensor([4, 5]))
     assert set(out) == {"training_feat", "visual_summary", "inference_feat"}
     embeddings = out["inference_feat"]["embeddings"]
     assert embeddings.shape == (2, 256, 31)
@@ -112,10 +112,10 @@ def test_parity_frame_features_and_head_are_the_whole() -> None:
     network = seeded_network()
     silhouettes, theta = tensors_of(window_of(1, 7))
     with torch.inference_mode():
-        features = network.frame_features(silhouettes[0], theta[0])
+        (features,) = network.frame_part(silhouettes[0], theta[0])
         assert features.shape == (7, 256, 16, 16)
         in_steps = torch.maximum(features[:3].amax(0), features[3:].amax(0))
-        assert close(network.head(in_steps[None]), embed(network, silhouettes, theta))
+        assert close(network.head_part(in_steps[None]), embed(network, silhouettes, theta))
 
 
 def test_parity_matrix_product_with_the_padded_repeated_form() -> None:
@@ -215,7 +215,7 @@ def test_property_gradient_reaches_every_parameter() -> None:
     network = SMPLGait(SMPLGaitConfig(class_num=5)).train()
     torch.manual_seed(0)
     silhouettes, _ = tensors_of(window_of(1, 4))
-    out = network(silhouettes.repeat(2, 1, 1, 1), torch.randn(2, 4, 85), torch.tensor([0, 1]))
+    out = network(silhouettes.repeat(2, 1, 1, 1), torch.randn(2, 4, 85), labels=torch.tensor([0, 1]))
     training = out["training_feat"]
     loss = training["triplet"]["embeddings"].square().mean()
     loss = loss + F.cross_entropy(training["softmax"]["logits"][:, :, 0], torch.tensor([0, 1]))

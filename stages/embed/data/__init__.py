@@ -1,0 +1,1 @@
+"""Stored gait sequences: the public datasets' layout, our packed format, batches for training."""

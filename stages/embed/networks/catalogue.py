@@ -1,0 +1,33 @@
+"""Every network by its name. Importing this imports torch and all networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stages.embed.networks.interface import GaitNetwork
+from stages.embed.networks.smplgait import SMPLGait, SMPLGaitConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A network's class and its config's."""
+
+    network: type[GaitNetwork]
+    config: Callable[..., Any]
+
+
+CATALOGUE: Mapping[str, Entry] = {
+    "smplgait": Entry(SMPLGait, SMPLGaitConfig),
+}
+
+
+def build_network(name: str, config: Mapping[str, Any]) -> GaitNetwork:
+    """Return a new network with fresh weights.
+
+    Raises:
+        KeyError: no such network. TypeError, ValueError: it cannot take this config.
+    """
+    entry = CATALOGUE[name]
+    return entry.network(entry.config(**config))

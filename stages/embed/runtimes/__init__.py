@@ -1,0 +1,1 @@
+"""What runs a gait network: torch, ONNX Runtime, TensorRT."""
