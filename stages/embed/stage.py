@@ -47,6 +47,7 @@ class EmbedStage(StageBase):
         self._stream: StreamingEmbedder | None = None
         self.batch_limit = config.batch_messages
         self.batch_wait_s = config.batch_wait_ms / 1000
+        self._description: Mapping[str, Any] = {}
         self._left_out: Counter[str] = Counter()
         self._embedded = 0
 
@@ -122,17 +123,20 @@ class EmbedStage(StageBase):
 
     def report(self) -> Mapping[str, Any]:
         """Return the network's description, vectors made and windows left out by reason."""
-        speaker = self._stream or self._embedder
-        description = speaker.describe() if speaker is not None else {}
         return {
-            **description,
+            **self._describe(),
             "embeddings": self._embedded,
             "left_out": dict(sorted(self._left_out.items())),
         }
 
     def close(self) -> None:
-        """Let go of the network and of what is kept of tracks."""
+        """Let go of the network and of what is kept of tracks; the report can still be asked."""
+        self._description = self._describe()
         self._embedder = self._stream = None
+
+    def _describe(self) -> Mapping[str, Any]:
+        speaker = self._stream or self._embedder
+        return self._description if speaker is None else speaker.describe()
 
     def _unfit(self, window: Window) -> bool:
         reason = ""

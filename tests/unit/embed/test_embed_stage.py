@@ -241,7 +241,7 @@ def test_smoke_stage_with_smplgait(smplgait_file: Path) -> None:
     assert report["network"] == "smplgait" and report["parameters"] == 3_287_104
     assert len(report["weights_hash"]) == 16
     stage.close()
-    assert stage.report()["embeddings"] == 2
+    assert stage.report() == report and report["embeddings"] == 2
 
 
 def test_smoke_device_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,82 @@
+"""The gait networks in the real program: stored silhouettes, replays, exported files.
+
+The weights are drawn at random: what is tested is the way through the program, not the names.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.embed.checkpoint import save_network
+from stages.embed.networks.catalogue import CATALOGUE, build_network
+from tests.system.conftest import CLIP_B, Program, summary_of
+
+SHORT = ("--source", CLIP_B, "--start", 2, "--end", 5)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A file of each network."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(7)
+    files = {name: folder / f"{name}.safetensors" for name in CATALOGUE}
+    for name, path in files.items():
+        save_network(path, build_network(name, {}))
+    return files
+
+
+def vectors_of(path: Path) -> dict[str, np.ndarray]:
+    """Vectors by name."""
+    with np.load(path, allow_pickle=False) as file:
+        return dict(zip(file["names"].tolist(), file["embeddings"], strict=True))
+
+
+def types_of(events: Path) -> list[str]:
+    """What happened, in order."""
+    return [json.loads(line)["type"] for line in events.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_network_embeds_what_replay_saved(
+    program: Program, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    assert program.run("replay", *SHORT, "--out", tmp_path / "o", "--save-silhouettes") == 0
+    saved = tmp_path / "o" / "silhouettes"
+    tracks = sorted(folder.name for folder in saved.iterdir())
+    for name, path in weights.items():
+        out = tmp_path / f"{name}.npz"
+        run = ("embed", "--silhouettes", saved, "--out", out, "--network", name, "--weights", path)
+        assert program.run(*run) == 0, program.output
+        vectors = vectors_of(out)
+        assert sorted(vectors) == tracks and all(np.isfinite(v).all() for v in vectors.values())
+    for folder in saved.iterdir():
+        (folder / "smpls.npy").unlink()
+    run = ("embed", "--silhouettes", saved, "--out", tmp_path / "n.npz", "--network", "smplgait")
+    run = (*run, "--weights", weights["smplgait"])
+    assert program.run(*run) == 1
+    assert "--no-smpl" in program.output
+    assert program.run(*run, "--no-smpl") == 0, program.output
+
+
+def test_replay_streams_a_network_and_repeats_itself(
+    program: Program, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    gallery = ("--gallery", tmp_path / "people.db")
+    network = ("--set", "embed.network=smplgait", "--set", f"embed.weights={weights['smplgait']}")
+    learn = ("enroll", *SHORT, *network, *gallery, "--name", "Ann", "--track", 1)
+    assert program.run(*learn) == 0, program.output
+    for name in ("one", "two", "nothing_kept"):
+        kept = ("--set", f"embed.cache_mb={0 if name == 'nothing_kept' else 64}")
+        run = ("replay", *SHORT, *network, *gallery, *kept, "--no-video", "--out", tmp_path / name)
+        assert program.run(*run) == 0, program.output
+    one, two, fresh = (
+        (tmp_path / name / "events.jsonl") for name in ("one", "two", "nothing_kept")
+    )
+    assert one.read_bytes() == two.read_bytes()
+    assert types_of(one) == types_of(fresh)
+    report = summary_of(tmp_path / "one")["stages"]["embed"]
+    assert report["frames_reused"] > report["frames_computed"] > 0
