@@ -90,7 +90,8 @@ def run(args: argparse.Namespace) -> int:
         _say(console, f"none of {len(folders)} sequences could be embedded")
         return 1
     _write(args.out, names, np.stack(vectors), embedder)
-    summary = f"{len(names)} sequences embedded with {embedder.name}, {skipped} skipped: {args.out}"
+    how = f"{embedder.name} ({embedder.describe()['runtime']})"
+    summary = f"{len(names)} sequences embedded with {how}, {skipped} skipped: {args.out}"
     _say(console, summary)
     return 0
 
@@ -141,6 +142,7 @@ def _write(path: Path, names: list[str], vectors: np.ndarray, embedder: Embedder
                 embeddings=vectors,  # [N,c,p]
                 network=np.array(embedder.name),
                 weights_hash=np.array(embedder.weights_hash),
+                runtime=np.array(embedder.describe()["runtime"]),
             )
         part.chmod(0o644)
         part.replace(path)

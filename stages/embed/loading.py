@@ -11,7 +11,14 @@ from stages.embed.gei import GaitEnergyImage
 from stages.embed.interface import Embedder
 
 if TYPE_CHECKING:
+    import torch
+
     from stages.embed.embedder import NetworkEmbedder
+    from stages.embed.networks.interface import GaitNetwork
+    from stages.embed.runtimes.choosing import Choice
+    from stages.embed.runtimes.exported_files import Wanted
+    from stages.embed.runtimes.interface import Runtime
+    from stages.embed.runtimes.torch_runtime import Precision
 
 log = logging.getLogger(__name__)
 
@@ -43,16 +50,53 @@ def _network_embedder(config: Config) -> NetworkEmbedder:
 
     from stages.embed.checkpoint import load_network
     from stages.embed.devices import choose_device
-    from stages.embed.embedder import torch_embedder
+    from stages.embed.embedder import NetworkEmbedder, facts_of
+    from stages.embed.runtimes.choosing import choose_runtime, export_hint, obstacles_of
+    from stages.embed.runtimes.exported_files import Wanted
 
     assert config.weights is not None
     network, weights_hash = load_network(config.weights, config.network)
     if config.threads:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)
-    precision = config.precision
-    if precision == "auto":
-        precision = "float16" if device.type == "cuda" else "float32"
-    return torch_embedder(
-        network, weights_hash, device, use_smpl=config.use_smpl, precision=precision
+    facts = facts_of(network, weights_hash, use_smpl=config.use_smpl)
+    wanted = Wanted(
+        config.network, weights_hash, _precision(config, device), use_smpl=not facts.muted
+    )
+    choice = choose_runtime(
+        config.runtime,
+        device,
+        obstacles_of(config.weights, wanted, facts.pools, device),
+        free_device=config.device == "auto",
+        hint=export_hint(config.weights, wanted, config.runtime),
+    )
+    return NetworkEmbedder(facts, _runtime(choice, network, config, wanted))
+
+
+def _precision(config: Config, device: torch.device) -> Precision:
+    if config.precision != "auto":
+        return config.precision
+    return "float16" if device.type == "cuda" and config.runtime != "onnx" else "float32"
+
+
+def _runtime(choice: Choice, network: GaitNetwork, config: Config, wanted: Wanted) -> Runtime:
+    from stages.embed.runtimes.exported_files import files_beside
+
+    assert config.weights is not None
+    files = files_beside(config.weights, wanted, network.pools)
+    if choice.name == "tensorrt":
+        from stages.embed.runtimes.tensorrt_runtime import TensorRTRuntime
+
+        return TensorRTRuntime(files, device=choice.device, wanted=wanted)
+    if choice.name == "onnx":
+        from stages.embed.runtimes.onnx_runtime import OnnxRuntime
+
+        return OnnxRuntime(files, wanted=wanted, threads=config.threads)
+    from stages.embed.runtimes.torch_runtime import TorchRuntime
+
+    return TorchRuntime(
+        network,
+        choice.device,
+        precision=_precision(config, choice.device),
+        use_smpl=wanted.use_smpl,
     )

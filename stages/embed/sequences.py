@@ -113,6 +113,22 @@ def read_sequence(
     return SilhouetteSequence(name, silhouettes, theta, keypoints, tuple(notes))
 
 
+def stored_height(folder: Path) -> int:
+    """Return the height at which a folder's silhouettes are stored; 64 for PNG masks.
+
+    Raises:
+        InputError: there is no aligned silhouette file, or it is damaged.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.name == "sils.npy" or (path.suffix == ".pkl" and not _is_theta(path)):
+            array = _load(path)
+            _check_aligned(array)
+            return int(array.shape[1])
+        if path.suffix.lower() == ".png":
+            return SIDES[0]
+    raise InputError(f"{folder.name} holds no silhouettes")
+
+
 def natural_key(text: str) -> list[tuple[int, str]]:
     """Return a key by which `2.png` comes before `10.png`."""
     pieces = re.split(r"(\d+)", text)

@@ -80,3 +80,26 @@ def test_replay_streams_a_network_and_repeats_itself(
     assert types_of(one) == types_of(fresh)
     report = summary_of(tmp_path / "one")["stages"]["embed"]
     assert report["frames_reused"] > report["frames_computed"] > 0
+
+
+def test_an_exported_network_is_preferred_and_equal(
+    program: Program, tmp_path: Path, weights: dict[str, Path]
+) -> None:
+    name = "resgcn" if "resgcn" in weights else "smplgait"
+    walk = tmp_path / "walks" / "ann"
+    walk.mkdir(parents=True)
+    rng = np.random.default_rng(4)
+    np.save(walk / "sils.npy", rng.integers(0, 256, (20, 64, 64), dtype=np.uint8))
+    np.save(walk / "smpls.npy", rng.normal(0, 0.5, (20, 85)).astype(np.float32))
+    np.save(walk / "keypoints.npy", rng.uniform(1, 200, (20, 17, 3)).astype(np.float32))
+    network = ("--network", name, "--weights", weights[name])
+    run = ("embed", "--silhouettes", walk.parent, *network, "--out")
+    assert program.run(*run, tmp_path / "o.npz", "--runtime", "onnx") == 2, program.output
+    assert "run_pipeline.py export" in program.output
+    assert program.run("export", *network) == 0, program.output
+    assert program.run(*run, tmp_path / "torch.npz", "--runtime", "torch") == 0, program.output
+    assert program.run(*run, tmp_path / "auto.npz") == 0, program.output
+    with np.load(tmp_path / "auto.npz", allow_pickle=False) as file:
+        assert str(file["runtime"]).startswith("onnxruntime")
+    one, other = (vectors_of(tmp_path / f"{way}.npz")["ann"] for way in ("torch", "auto"))
+    assert np.abs(one - other).max() <= 1e-4 * np.abs(one).max()

@@ -215,7 +215,9 @@ def test_property_gradient_reaches_every_parameter() -> None:
     network = SMPLGait(SMPLGaitConfig(class_num=5)).train()
     torch.manual_seed(0)
     silhouettes, _ = tensors_of(window_of(1, 4))
-    out = network(silhouettes.repeat(2, 1, 1, 1), torch.randn(2, 4, 85), labels=torch.tensor([0, 1]))
+    out = network(
+        silhouettes.repeat(2, 1, 1, 1), torch.randn(2, 4, 85), labels=torch.tensor([0, 1])
+    )
     training = out["training_feat"]
     loss = training["triplet"]["embeddings"].square().mean()
     loss = loss + F.cross_entropy(training["softmax"]["logits"][:, :, 0], torch.tensor([0, 1]))

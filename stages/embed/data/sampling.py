@@ -1,0 +1,171 @@
+"""Which sequences and frames make up a training step.
+
+A step's choice is a function of the seed and the step's number alone, so that a training that was
+killed goes on with the very batches that it would have seen. Nothing is remembered between steps.
+
+An epoch is as many steps as it takes to draw every subject once. Subjects come in an order drawn
+for each epoch; what does not fill the epoch's last step is drawn from the same order's beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.errors import InputError
+from stages.embed.data.interface import Entry
+
+# Streams of random numbers that must not meet.
+SUBJECTS, SEQUENCES, FRAMES, LENGTHS = range(4)
+
+
+class SamplerConfig(BaseModel):
+    """How a training batch is drawn."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subjects: int = Field(8, ge=1, le=4096, description="subjects in a batch")
+    sequences: int = Field(4, ge=1, le=4096, description="sequences of each subject in a batch")
+    frames: int = Field(30, ge=1, le=1024, description="frames of each sequence")
+    frames_min: int = Field(
+        0, ge=0, le=1024, description="draw a number of frames from here to `frames`; 0: fixed"
+    )
+    unequal: bool = Field(
+        False, description="draw the number of frames anew for each sequence, not for each batch"
+    )
+    order: Literal["ordered", "unordered"] = Field(
+        "ordered", description="neighbouring frames in their order, or frames drawn from anywhere"
+    )
+    skip: int = Field(
+        0, ge=0, le=64, description="ordered: frames that may be left out of the stretch drawn from"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> SamplerConfig:
+        if self.frames_min > self.frames:
+            raise ValueError(f"frames_min {self.frames_min} is more than frames {self.frames}")
+        if self.unequal and not self.frames_min:
+            raise ValueError("unequal needs frames_min, from where the numbers are drawn")
+        return self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pick:
+    """A sequence of a batch: its place in the store, its label, and int64 [s] frames of it."""
+
+    index: int
+    label: int
+    frames: np.ndarray
+
+
+class Sampler:
+    """Draws batches from the sequences that have labels."""
+
+    def __init__(
+        self, entries: Sequence[Entry], labels: Mapping[int, int], config: SamplerConfig, seed: int
+    ) -> None:
+        """Prepare.
+
+        Args:
+            labels: by place in `entries`, of the sequences to draw from.
+
+        Raises:
+            InputError: fewer subjects than a batch wants.
+        """
+        self.config = config
+        self._entries = entries
+        self._seed = seed
+        self._by_label: dict[int, list[int]] = {}
+        for index, label in sorted(labels.items()):
+            self._by_label.setdefault(label, []).append(index)
+        self._labels = sorted(self._by_label)
+        if len(self._labels) < config.subjects:
+            raise InputError(
+                f"a batch wants {config.subjects} subjects, the training data hold "
+                f"{len(self._labels)}",
+                hint="Lower sampler.subjects, or give more data.",
+            )
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Steps in which every subject is drawn once."""
+        return -(-len(self._labels) // self.config.subjects)
+
+    def batch_plan(self, step: int, rank: int = 0, world: int = 1) -> list[Pick]:
+        """Return the batch of a step, or one process's share of it.
+
+        Args:
+            step: from 0.
+            rank, world: this process and how many there are: each gets its own subjects.
+
+        Raises:
+            ValueError: the subjects of a batch do not divide among the processes.
+        """
+        if self.config.subjects % world:
+            raise ValueError(f"{self.config.subjects} subjects do not divide among {world}")
+        same = self._frame_count(np.random.default_rng((self._seed, LENGTHS, step)))
+        share = self.config.subjects // world
+        picks = []
+        for label in self._subjects(step)[rank * share : (rank + 1) * share]:
+            for place, index in enumerate(self._sequences(step, label)):
+                rng = np.random.default_rng((self._seed, FRAMES, step, label, place))
+                total = self._entries[index].frames
+                frames = self._frame_count(rng) if self.config.unequal else same
+                picks.append(Pick(index, label, draw_frames(total, frames, self.config, rng)))
+        return picks
+
+    def substitutes(self, pick: Pick, step: int) -> list[Pick]:
+        """Return other sequences of the same subject to take where a sequence cannot be read."""
+        others = [index for index in self._by_label[pick.label] if index != pick.index]
+        rng = np.random.default_rng((self._seed, FRAMES, step, pick.label, pick.index))
+        return [
+            Pick(
+                others[i],
+                pick.label,
+                draw_frames(self._entries[others[i]].frames, len(pick.frames), self.config, rng),
+            )
+            for i in rng.permutation(len(others))
+        ]
+
+    def _subjects(self, step: int) -> list[int]:
+        """Return the step's labels."""
+        epoch, place = divmod(step, self.steps_an_epoch)
+        rng = np.random.default_rng((self._seed, SUBJECTS, epoch))
+        order = rng.permutation(len(self._labels))
+        first = place * self.config.subjects
+        chosen = np.arange(first, first + self.config.subjects) % len(order)
+        return [self._labels[i] for i in order[chosen]]
+
+    def _sequences(self, step: int, label: int) -> list[int]:
+        """Return a subject's sequences for a step: no repeats while there are others."""
+        indices = self._by_label[label]
+        rng = np.random.default_rng((self._seed, SEQUENCES, step, label))
+        drawn: list[int] = []
+        while len(drawn) < self.config.sequences:
+            drawn.extend(indices[i] for i in rng.permutation(len(indices)))
+        return drawn[: self.config.sequences]
+
+    def _frame_count(self, rng: np.random.Generator) -> int:
+        """Return how many frames a sequence, or all of a batch, have."""
+        low, high = self.config.frames_min, self.config.frames
+        return int(rng.integers(low, high + 1)) if low else high
+
+
+def draw_frames(
+    total: int, count: int, config: SamplerConfig, rng: np.random.Generator
+) -> np.ndarray:
+    """Return int64 [count] frames of a sequence of `total`; what is too short is repeated."""
+    if config.order == "unordered":
+        if total >= count:
+            return np.sort(rng.permutation(total)[:count])
+        return np.sort(rng.integers(0, total, count))
+    stretch = count + (int(rng.integers(0, config.skip + 1)) if config.skip else 0)
+    if total < stretch:
+        stretch = max(count, min(stretch, total))
+    start = int(rng.integers(0, max(1, total - stretch + 1)))
+    kept = np.sort(rng.permutation(stretch)[:count])
+    return ((start + kept) % total).astype(np.int64)
