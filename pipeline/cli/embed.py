@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the network's weights: .safetensors, or OpenGait's .pt",
     )
     parser.add_argument(
+        "--height",
+        type=int,
+        choices=(64, 128),
+        help="silhouettes' height, pixels, for a .pt that does not tell it",
+    )
+    parser.add_argument(
         "--runtime", choices=RUNTIMES, default="auto", help="what runs the network; auto: the best"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -80,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
     options = {
         "network": args.network,
         "weights": args.weights,
+        "height": args.height,
         "runtime": args.runtime,
         "device": args.device,
         "use_smpl": not args.no_smpl,

@@ -12,6 +12,9 @@ from pipeline.errors import WeightsError
 from stages.embed import weights as weights_file
 from stages.embed.networks.catalogue import build_network
 from stages.embed.networks.interface import GaitNetwork
+from stages.embed.opengait_weights import load_opengait
+
+TORCH_SUFFIXES = (".pt", ".pth")
 
 
 def save_network(path: Path, network: GaitNetwork) -> str:
@@ -46,6 +49,20 @@ def load_network(path: Path, name: str, **expected: Any) -> tuple[GaitNetwork, s
     tensors = {key: torch.tensor(tensor) for key, tensor in weights.tensors.items()}
     network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval(), weights.hash
+
+
+def load_any(path: Path, name: str, height: int | None = None) -> tuple[GaitNetwork, str]:
+    """Return a network from our own weights, or from a torch checkpoint of OpenGait's or Gait3D's.
+
+    Args:
+        height: of the silhouettes, for a torch checkpoint that does not tell it.
+
+    Raises:
+        WeightsError: see `load_network` and `opengait_weights.load_opengait`.
+    """
+    if path.suffix.lower() in TORCH_SUFFIXES:
+        return load_opengait(path, name, height=height)
+    return load_network(path, name)
 
 
 def embedding_only(network: GaitNetwork) -> GaitNetwork:

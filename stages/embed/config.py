@@ -26,6 +26,9 @@ class Config(BaseModel):
     weights: Path | None = Field(
         None, description="the network's weights: .safetensors, or OpenGait's .pt"
     )
+    height: Literal[64, 128] | None = Field(
+        None, description="silhouettes' height, pixels, for a .pt that does not tell it"
+    )
     runtime: RuntimeName = Field(
         "auto",
         description="what runs the network; auto takes the best that works here: tensorrt, torch "

@@ -48,14 +48,14 @@ def load_embedder(config: Config) -> Embedder:
 def _network_embedder(config: Config) -> NetworkEmbedder:
     import torch
 
-    from stages.embed.checkpoint import load_network
+    from stages.embed.checkpoint import load_any
     from stages.embed.devices import choose_device
     from stages.embed.embedder import NetworkEmbedder, facts_of
     from stages.embed.runtimes.choosing import choose_runtime, export_hint, obstacles_of
     from stages.embed.runtimes.exported_files import Wanted
 
     assert config.weights is not None
-    network, weights_hash = load_network(config.weights, config.network)
+    network, weights_hash = load_any(config.weights, config.network, config.height)
     if config.threads:
         torch.set_num_threads(config.threads)
     device = choose_device(config.device)

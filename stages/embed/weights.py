@@ -29,6 +29,7 @@ MAX_BYTES = 1 << 30
 MAX_METADATA_BYTES = 1 << 16
 DTYPES = {"F32": "float32", "I64": "int64"}
 SHOWN = 10
+LFS_POINTER = b"version https://git-lfs"
 HINT = "Give a .safetensors file that this program has written (train or export), or convert it."
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
@@ -63,7 +64,7 @@ def save(
     for name, tensor in stored.items():
         if str(tensor.dtype) not in DTYPES.values():
             raise WeightsError(f"{name} is {tensor.dtype}; weights are stored as float32 or int64")
-    _check_finite(path, stored)
+    check_finite(path, stored)
     header = {"format_version": FORMAT_VERSION, "network": network, "config": dict(config)}
     data = save_tensors(stored, {METADATA_KEY: json.dumps(header, sort_keys=True)})
     try:
@@ -106,7 +107,7 @@ def load(path: Path, network: str) -> Weights:
         tensors = load_tensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"weights {path} are damaged: {error}", hint=HINT) from error
-    _check_finite(path, tensors)
+    check_finite(path, tensors)
     return Weights(path, network, config, tensors, hash_of(data))
 
 
@@ -119,21 +120,27 @@ def check_shapes(weights: Weights, expected: Shapes) -> None:
     found = {
         name: (str(tensor.dtype), tuple(tensor.shape)) for name, tensor in weights.tensors.items()
     }
-    lines = []
-    for name in sorted(found.keys() | expected.keys()):
-        if found.get(name) != expected.get(name):
-            want = _shape_text(expected.get(name))
-            lines.append(f"{name}: expected {want}, got {_shape_text(found.get(name))}")
+    differing = differences(found, expected)
+    if differing:
+        raise WeightsError(
+            f"weights {weights.path} do not fit network {weights.network} as their config "
+            f"describes it; {differing}",
+            hint=HINT,
+        )
+
+
+def differences(found: Shapes, expected: Shapes) -> str:
+    """Return how many keys differ and the first ten of them, one a line; empty if none does."""
+    names = sorted(found.keys() | expected.keys())
+    lines = [
+        f"{name}: expected {_shape_text(expected.get(name))}, got {_shape_text(found.get(name))}"
+        for name in names
+        if found.get(name) != expected.get(name)
+    ]
     if not lines:
-        return
-    more = f"\n  and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
-    raise WeightsError(
-        f"weights {weights.path} do not fit network {weights.network} as their config describes "
-        f"it; {len(lines)} of {len(found.keys() | expected.keys())} keys differ:\n  "
-        + "\n  ".join(lines[:SHOWN])
-        + more,
-        hint=HINT,
-    )
+        return ""
+    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n  ".join([f"{len(lines)} of {len(names)} keys differ:", *lines[:SHOWN], *more])
 
 
 def check_config(weights: Weights, expected: Mapping[str, Any]) -> None:
@@ -165,27 +172,41 @@ def hash_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _read(path: Path) -> bytes:
+def check_file(path: Path, max_bytes: int, hint: str) -> None:
+    """Check that there is a file that may hold weights.
+
+    Raises:
+        WeightsError: it is missing, a folder, empty, too large, or only a Git LFS pointer.
+    """
     if path.is_dir():
-        raise WeightsError(f"weights {path} are a folder, expected a file", hint=HINT)
+        raise WeightsError(f"weights {path} are a folder, expected a file", hint=hint)
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            start = file.read(len(LFS_POINTER))
+            size = file.seek(0, os.SEEK_END)
     except FileNotFoundError:
-        raise WeightsError(f"weights {path} are missing: no such file", hint=HINT) from None
+        raise WeightsError(f"weights {path} are missing: no such file", hint=hint) from None
     except OSError as error:
         raise WeightsError(f"weights {path} cannot be read: {error.strerror}") from error
-    if not data:
-        raise WeightsError(f"weights {path} are empty: 0 bytes", hint=HINT)
-    if len(data) > MAX_BYTES:
-        raise WeightsError(f"weights {path} are larger than {MAX_BYTES} bytes")
+    if not size:
+        raise WeightsError(f"weights {path} are empty: 0 bytes", hint=hint)
+    if size > max_bytes:
+        raise WeightsError(f"weights {path} are larger than {max_bytes} bytes: {size}")
+    if start == LFS_POINTER:
+        raise WeightsError(
+            f"weights {path} are only a Git LFS pointer", hint="Fetch the file: git lfs pull."
+        )
+
+
+def _read(path: Path) -> bytes:
+    check_file(path, MAX_BYTES, HINT)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"weights {path} cannot be read: {error.strerror}") from error
     if data.startswith(b"PK\x03\x04") or data.startswith(b"\x80"):
         raise WeightsError(
             f"weights {path} are a pickle or a torch checkpoint, which could run code", hint=HINT
-        )
-    if data.startswith(b"version https://git-lfs"):
-        raise WeightsError(
-            f"weights {path} are only a Git LFS pointer", hint="Fetch the file: git lfs pull."
         )
     return data
 
@@ -215,7 +236,8 @@ def _header(path: Path, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     return entries, header
 
 
-def _check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+def check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Check that all numbers are finite; WeightsError naming the tensors where they are not."""
     bad = sorted(name for name, tensor in tensors.items() if not np.isfinite(tensor).all())
     if bad:
         raise WeightsError(

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from stages.embed.networks.gaitgln import GaitGLN, GaitGLNConfig
 from stages.embed.networks.interface import GaitNetwork
+from stages.embed.networks.resgcn import ResGCN, ResGCNConfig
 from stages.embed.networks.smplgait import SMPLGait, SMPLGaitConfig
 
 
@@ -20,6 +22,8 @@ class Entry:
 
 CATALOGUE: Mapping[str, Entry] = {
     "smplgait": Entry(SMPLGait, SMPLGaitConfig),
+    "gaitgln": Entry(GaitGLN, GaitGLNConfig),
+    "resgcn": Entry(ResGCN, ResGCNConfig),
 }
 
 

@@ -51,15 +51,22 @@ class SMPLGaitConfig:
         use_smpl: build the body branch.
         class_num: identities of the training set; 0 leaves the BNNecks out.
         out_channels: numbers a part in the embedding.
+        channels: width of each of the three pairs of convolutions; narrower ones than the paper's
+            train on a processor. A list, as files hold it, becomes a tuple.
     """
 
     height: int = 64
     use_smpl: bool = True
     class_num: int = 0
     out_channels: int = 256
+    channels: tuple[int, int, int] = CHANNELS
 
     def __post_init__(self) -> None:
-        numbers = (self.height, self.class_num, self.out_channels)
+        if isinstance(self.channels, list):
+            object.__setattr__(self, "channels", tuple(self.channels))
+        if not isinstance(self.channels, tuple) or len(self.channels) != len(CHANNELS):
+            raise ValueError(f"channels must be {len(CHANNELS)} widths, got {self.channels!r}")
+        numbers = (self.height, self.class_num, self.out_channels, *self.channels)
         if any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
             raise ValueError(f"whole numbers expected, got {numbers}")
         if not isinstance(self.use_smpl, bool):
@@ -70,13 +77,15 @@ class SMPLGaitConfig:
             raise ValueError(
                 f"class_num {self.class_num} or out_channels {self.out_channels} out of range"
             )
+        if not all(1 <= width <= 4096 for width in self.channels):
+            raise ValueError(f"channels must lie in 1..4096, got {self.channels}")
 
 
-def plain_backbone() -> nn.Sequential:
-    """Six convolutions, two halvings: [m,1,h,w] to [m,256,h/4,w/4]."""
+def plain_backbone(widths: Sequence[int] = CHANNELS) -> nn.Sequential:
+    """Six convolutions, two halvings: [m,1,h,w] to [m,c,h/4,w/4], c the last width (256)."""
     layers: list[nn.Module] = []
     channels = 1
-    for stage, wider in enumerate(CHANNELS):
+    for stage, wider in enumerate(widths):
         if stage:
             layers.append(nn.MaxPool2d(2))
         for _ in range(2):
@@ -133,13 +142,13 @@ class SMPLGait(GaitNetwork):
     def __init__(self, config: SMPLGaitConfig | None = None) -> None:
         super().__init__()
         self.config = config or SMPLGaitConfig()
-        self.backbone = SetBlockWrapper(plain_backbone())
+        self.backbone = SetBlockWrapper(plain_backbone(self.config.channels))
         self.body = BodyMatrix(self.config.height // 4) if self.config.use_smpl else None
         self.reads = (SILHOUETTES, THETA) if self.config.use_smpl else (SILHOUETTES,)
         self.temporal_pooling = PackSequenceWrapper()
         self.horizontal_pooling = HorizontalPooling(BINS)
         parts, channels = self.horizontal_pooling.parts, self.config.out_channels
-        self.fcs = SeparateFCs(parts, CHANNELS[-1], channels)
+        self.fcs = SeparateFCs(parts, self.config.channels[-1], channels)
         classes = self.config.class_num
         self.bn_necks = SeparateBNNecks(parts, channels, classes) if classes else None
 

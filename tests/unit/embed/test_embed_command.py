@@ -80,7 +80,7 @@ def test_smoke_every_kind_of_sequence(tmp_path: Path, capsys: pytest.CaptureFixt
     text = capsys.readouterr().err
     assert "skipped 003-broken: silhouettes: expected uint8" in text
     assert "skipped 004-empty" in text
-    assert "3 sequences embedded with gei, 2 skipped" in text
+    assert "3 sequences embedded with gei (numpy), 2 skipped" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "out.npz"]
 
 
