@@ -57,7 +57,7 @@ def find_sequences(root: Path) -> list[Path]:
         InputError: `root` is no folder or holds no sequence.
     """
     if not root.is_dir():
-        raise InputError(f"{root} is not a folder", hint="--silhouettes takes a folder of folders.")
+        raise InputError(f"{root} is not a folder", hint="Sequences lie in a folder of folders.")
     found = []
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
@@ -119,7 +119,7 @@ def stored_height(folder: Path) -> int:
     Raises:
         InputError: there is no aligned silhouette file, or it is damaged.
     """
-    for path in sorted(folder.iterdir()):
+    for path in sorted(file for file in folder.iterdir() if file.is_file()):
         if path.name == "sils.npy" or (path.suffix == ".pkl" and not _is_theta(path)):
             array = _load(path)
             _check_aligned(array)
@@ -220,10 +220,10 @@ def _to_height(aligned: np.ndarray, height: int, notes: list[str]) -> np.ndarray
         return aligned
     if stored < height:
         raise InputError(
-            f"silhouettes are {stored} pixels high and this network reads {height}; "
+            f"silhouettes are {stored} pixels high and {height} are wanted; "
             "enlarging them would make up what was not seen"
         )
-    notes.append(f"{stored} pixels high, halved to the {height} that this network reads")
+    notes.append(f"{stored} pixels high, halved to {height}")
     cells = aligned.reshape(len(aligned), height, 2, height, 2).astype(np.uint16)
     return ((cells.sum(axis=(2, 4)) + 2) // 4).astype(np.uint8)
 

@@ -178,11 +178,11 @@ def _fray(frame: np.ndarray, level: float, rng: np.random.Generator) -> None:
     """Move the edge in and out at random, by up to a few pixels; in place."""
     h, w = frame.shape
     coarse = rng.normal(0, 1, (h // 8, w // 8)).astype(np.float32)
-    # Held in, so that no threshold falls to where there is nobody.
-    wave = np.clip(cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC), -1.4, 1.4)
+    wave = cv2.resize(coarse, (w, h), interpolation=cv2.INTER_CUBIC)
     sigma = max(0.3, rng.uniform(0.3, 1.0) * level * MAX_NOISE_PX / 2 * h / 64)
     blurred = cv2.GaussianBlur(frame.astype(np.float32), (0, 0), sigma)
-    threshold = 127.0 + 60.0 * min(level, 1.5) * wave
+    # Held in, so that nothing appears where nobody is.
+    threshold = np.clip(127.0 + 60.0 * level * wave, 40.0, 215.0)
     soft = (blurred - threshold) * 4 + 127.0
     frame[:] = np.clip(soft, 0, 255).astype(np.uint8)
 

@@ -11,13 +11,13 @@ import numpy as np
 
 from pipeline.errors import InputError
 from stages.embed.data.augmentation import AugmentationConfig, augment
+from stages.embed.data.folders import FIELDS
 from stages.embed.data.interface import SequenceStore, StoredClip, TrainingBatch
 from stages.embed.data.sampling import Pick, Sampler, SamplerConfig
 
 log = logging.getLogger(__name__)
 
 AUGMENTATION = 7  # the stream of random numbers; see `sampling`
-FIELDS = {"silhouettes": "silhouettes", "theta": "theta", "keypoints": "keypoints_px"}
 
 
 class Batches:

@@ -7,6 +7,7 @@ views seq0, SMPL rows beside the silhouettes). `stages.embed.sequences` says wha
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,8 +26,13 @@ from stages.embed.sequences import (
     stored_height,
 )
 
+log = logging.getLogger(__name__)
+
 LEVELS = ("id", "type", "view")
 SCAN_THREADS = 4
+NAMED = 5
+
+FIELDS = {"silhouettes": "silhouettes", "theta": "theta", "keypoints": "keypoints_px"}
 
 Progress = Callable[[int, int], None]  # done, of how many
 
@@ -93,6 +99,7 @@ class FolderStore:
         self._folders = [folder for folder, _, _ in found]
         self.entries: Sequence[Entry] = [entry for _, entry, _ in found]
         self.has = frozenset.intersection(*(has for _, _, has in found))
+        _say_incomplete([(entry.name, has) for _, entry, has in found])
 
     def read(
         self, index: int, frames: np.ndarray | None = None, wanted: frozenset[str] | None = None
@@ -105,7 +112,16 @@ class FolderStore:
                 f"{entry.name}: {len(sequence.silhouettes)} frames, there were {entry.frames} when "
                 "the folder was scanned"
             )
-        return chosen(sequence, frames, self.has if wanted is None else wanted)
+        wanted = self.has if wanted is None else wanted
+        lost = [name for name in sorted(wanted) if not len(getattr(sequence, FIELDS[name]))]
+        if lost:
+            raise InputError(f"{entry.name}: its {', '.join(lost)} were there when it was scanned")
+        return chosen(sequence, frames, wanted)
+
+    def stamp(self, index: int) -> str:
+        """See `SequenceStore.stamp`: the files' names, sizes and times."""
+        files = sorted(self._folders[index].iterdir())
+        return str([(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files])
 
     def _look(self, folder: Path) -> tuple[Entry, frozenset[str], tuple[str, ...]] | str:
         """Return a sequence's entry, what it has and notes, or why it cannot be used."""
@@ -147,12 +163,27 @@ def _in_layout(root: Path, subjects: Collection[str] | None) -> tuple[list[Path]
         if len(parts) != len(LEVELS):
             reason = f"lies at depth {len(parts)}, expected {'/'.join(LEVELS)} below {root.name}"
             skipped.append(Skipped("/".join(parts) or root.name, reason))
+        elif not "".join(parts).isprintable():
+            name = "/".join(ascii(part)[1:-1] for part in parts)
+            skipped.append(Skipped(name, "its name is no readable text"))
         elif subjects is None or parts[0] in subjects:
             folders.append(folder)
     if not folders:
         hint = f"Expected {root.name}/{'/'.join(LEVELS)}/ with one sequence in each."
         raise InputError(f"{root} holds no sequence of the wanted subjects", hint=hint)
     return folders, skipped
+
+
+def _say_incomplete(found: Sequence[tuple[str, frozenset[str]]]) -> None:
+    """Say in the log which sequences lack what others have: it cannot be used at all."""
+    for kind in ("theta", "keypoints"):
+        without = [name for name, has in found if kind not in has]
+        if 0 < len(without) < len(found):
+            more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+            log.warning(
+                "%s cannot be used: %d of %d sequences have none: %s%s",
+                *(kind, len(without), len(found), ", ".join(without[:NAMED]), more),
+            )
 
 
 def _first_height(folders: Sequence[Path]) -> int:

@@ -79,6 +79,10 @@ class SequenceStore(Protocol):
         """
         ...
 
+    def stamp(self, index: int) -> str:
+        """Return a text that changes when the stored sequence does; OSError if it is gone."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingBatch:

@@ -150,6 +150,10 @@ class PackedStore:
                 found[name] = np.array(array[rows])
         return StoredClip(found["silhouettes"], found["theta"], found["keypoints"])
 
+    def stamp(self, index: int) -> str:
+        """See `SequenceStore.stamp`: the content's checksum."""
+        return f"{self._blocks[index].crc:08x}"
+
     def verify(self, on_progress: Progress | None = None) -> list[str]:
         """Read everything and return the names of sequences whose content is damaged."""
         damaged = []

@@ -7,6 +7,7 @@ file to what the second one vouches for and goes on, and the result is the same,
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import time
 from collections.abc import Sequence
@@ -84,7 +85,9 @@ def pack(
     partial = path.with_name(path.name + ".partial")
     journal = partial.with_name(partial.name + ".jsonl")
     try:
-        return _pack(store, indices, path, partial, journal, has, on_progress)
+        with journal.open("ab") as lock:
+            _lock(lock, path)
+            return _pack(store, indices, path, partial, journal, has, on_progress)
     except OSError as error:
         raise ResourceError(
             f"cannot write {error.filename or path}: {error.strerror}",
@@ -150,6 +153,16 @@ def _pack(
     return Packed(len(done), frames, resumed, broken)
 
 
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Keep others from packing to the same file; the lock ends with this process."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(
+            f"another process is packing to {path}", hint="Wait for it, or choose another file."
+        ) from None
+
+
 def _packed(
     store: SequenceStore, index: int, place: int, has: tuple[str, ...], data: BinaryIO, end: int
 ) -> _Done | _Broken:
@@ -158,6 +171,8 @@ def _packed(
         clip = store.read(index)
     except InputError as error:
         return _Broken(place, entry.name, error.message)
+    except OSError as error:
+        return _Broken(place, entry.name, f"cannot be read: {error.strerror}")
     block, crc = block_bytes(clip, store.height, has)
     data.write(block)
     made = Block(entry.subject, entry.kind, entry.view, entry.frames, end, crc)
@@ -184,8 +199,15 @@ def _fingerprint(store: SequenceStore, indices: Sequence[int], has: tuple[str, .
     digest = hashlib.sha256(f"{store.height} {has}".encode())
     for index in indices:
         entry = store.entries[index]
-        digest.update(f"{entry.name} {entry.frames}\n".encode())
+        digest.update(f"{entry.name} {entry.frames} {_stamp(store, index)}\n".encode())
     return digest.hexdigest()
+
+
+def _stamp(store: SequenceStore, index: int) -> str:
+    try:
+        return store.stamp(index)
+    except OSError as error:  # it is gone: reading it will say so
+        return str(error.strerror)
 
 
 def _line(line: _Begin | _Done | _Broken) -> bytes:

@@ -141,13 +141,20 @@ class Sampler:
         return [self._labels[i] for i in order[chosen]]
 
     def _sequences(self, step: int, label: int) -> list[int]:
-        """Return a subject's sequences for a step: no repeats while there are others."""
+        """Return a subject's sequences for a step.
+
+        Over the epochs it is an endless row of permutations of the subject's sequences, so that
+        each is drawn equally often.
+        """
         indices = self._by_label[label]
-        rng = np.random.default_rng((self._seed, SEQUENCES, step, label))
+        wanted = self.config.sequences
+        first = step // self.steps_an_epoch * wanted
         drawn: list[int] = []
-        while len(drawn) < self.config.sequences:
+        for round_ in range(first // len(indices), (first + wanted - 1) // len(indices) + 1):
+            rng = np.random.default_rng((self._seed, SEQUENCES, label, round_))
             drawn.extend(indices[i] for i in rng.permutation(len(indices)))
-        return drawn[: self.config.sequences]
+        start = first % len(indices)
+        return drawn[start : start + wanted]
 
     def _frame_count(self, rng: np.random.Generator) -> int:
         """Return how many frames a sequence, or all of a batch, have."""
@@ -166,6 +173,7 @@ def draw_frames(
     stretch = count + (int(rng.integers(0, config.skip + 1)) if config.skip else 0)
     if total < stretch:
         stretch = max(count, min(stretch, total))
-    start = int(rng.integers(0, max(1, total - stretch + 1)))
+    # What is too short is walked round, beginning anywhere.
+    start = int(rng.integers(0, total - stretch + 1 if total >= stretch else total))
     kept = np.sort(rng.permutation(stretch)[:count])
     return ((start + kept) % total).astype(np.int64)

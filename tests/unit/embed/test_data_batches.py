@@ -90,6 +90,12 @@ def test_property_sequences_of_a_subject_do_not_repeat_while_there_are_others() 
     for step in range(10):
         plan = sampler(sequences=5).batch_plan(step)
         assert len({pick.index for pick in plan}) == len(plan) == 40
+    drawn = sampler(sequences=3)
+    often = Counter(pick.index for step in range(20) for pick in drawn.batch_plan(step))
+    assert max(often.values()) - min(often.values()) <= 8, "an uneven epoch draws some twice"
+    exact = sampler(subjects=8, sequences=3)
+    often = Counter(pick.index for step in range(20) for pick in exact.batch_plan(step))
+    assert set(often.values()) == {12}
     twice = Counter(pick.index for pick in sampler(sequences=7).batch_plan(0))
     assert set(twice.values()) == {1, 2}
 

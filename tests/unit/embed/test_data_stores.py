@@ -128,6 +128,38 @@ def test_exception_a_sequence_that_changed(copied: Path) -> None:
     path.write_bytes(pickle.dumps(pickle.loads(path.read_bytes())[:10]))
     with pytest.raises(InputError, match="001/cl-01/000: 10 frames, there were 40"):
         store.read(0)
+    (copied / "001" / "cl-01" / "090" / "smpls.npy").unlink()
+    with pytest.raises(InputError, match="001/cl-01/090: its theta were there"):
+        store.read(1)
+    shutil.rmtree(copied / "001" / "nm-01" / "000")
+    result = pack(store, range(len(store.entries)), copied.parent / "p")
+    assert [skipped.name for skipped in result.skipped] == [e.name for e in store.entries[:3]]
+
+
+def test_exception_rows_that_some_sequences_lack_are_named(
+    copied: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (copied / "003" / "nm-01" / "000" / "smpls.npy").unlink()
+    assert FolderStore(copied).has == {"silhouettes", "keypoints"}
+    assert "theta cannot be used: 1 of 16 sequences have none: 003/nm-01/000" in caplog.text
+
+
+def test_exception_a_name_that_is_no_text(copied: Path) -> None:
+    (copied / "004").rename(copied / os.fsdecode(b"\xff4"))
+    store = FolderStore(copied)
+    assert len(store.entries) == 12 and len(store.skipped) == 4
+    assert store.skipped[0].name.startswith("\\udcff4/")
+
+
+def test_exception_two_packers_on_one_file(data: Path, tmp_path: Path) -> None:
+    store = FolderStore(data)
+
+    def meanwhile(done: int, of: int) -> None:
+        with pytest.raises(InputError, match="another process is packing"):
+            pack(store, range(2), tmp_path / "p")
+
+    pack(store, range(2), tmp_path / "p", meanwhile)
+    assert len(PackedStore(tmp_path / "p").entries) == 2
 
 
 @pytest.mark.parametrize(("made", "message"), [(False, "is not a folder"), (True, "no sequence")])
@@ -285,6 +317,23 @@ def test_replay_killed_packing_goes_on_and_ends_equal(
     assert result.resumed == 6 and result.sequences == 16
     assert path.read_bytes() == (tmp_path / "whole").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["d.gaitpack", "whole"]
+
+
+def test_property_data_that_changed_meanwhile_are_packed_anew(copied: Path, tmp_path: Path) -> None:
+    path = tmp_path / "d"
+
+    def stop(done: int, of: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    store = FolderStore(copied)
+    with pytest.raises(KeyboardInterrupt):
+        pack(store, range(16), path, stop)
+    keypoints = copied / "001" / "cl-01" / "000" / "keypoints.npy"
+    np.save(keypoints, np.load(keypoints) + 1)
+    changed = FolderStore(copied)
+    assert pack(changed, range(16), path).resumed == 0
+    assert np.array_equal(PackedStore(path).read(0).keypoints_px, changed.read(0).keypoints_px)
 
 
 def test_property_a_leftover_of_another_job_is_not_gone_on_with(data: Path, tmp_path: Path) -> None:
