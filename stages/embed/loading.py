@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from pipeline.errors import WeightsError
+from pipeline.errors import ConfigError, ResourceError, WeightsError
 from stages.embed.config import Config
 from stages.embed.gei import GaitEnergyImage
 from stages.embed.interface import Embedder
@@ -87,7 +87,12 @@ def _runtime(choice: Choice, network: GaitNetwork, config: Config, wanted: Wante
     if choice.name == "tensorrt":
         from stages.embed.runtimes.tensorrt_runtime import TensorRTRuntime
 
-        return TensorRTRuntime(files, device=choice.device, wanted=wanted)
+        try:
+            return TensorRTRuntime(files, device=choice.device, wanted=wanted)
+        except (ConfigError, ResourceError) as error:
+            if config.runtime != "auto":
+                raise
+            log.warning("TensorRT is passed over for torch: %s", error)
     if choice.name == "onnx":
         from stages.embed.runtimes.onnx_runtime import OnnxRuntime
 

@@ -11,7 +11,8 @@ from stages.embed.networks.interface import SILHOUETTES, THETA, GaitNetwork
 class FramePart(nn.Module):
     """`frame_part` of a network that pools, from bytes.
 
-    In: silhouettes uint8 [m,h,w] 0..255 and, unless muted, theta float [m,85]. Out: features.
+    In: silhouettes uint8 [m,h,w] 0..255 and, unless muted, theta float32 [m,85]. Out: features, of
+    the weights' dtype.
     """
 
     def __init__(self, network: GaitNetwork, use_smpl: bool = True) -> None:
@@ -23,7 +24,8 @@ class FramePart(nn.Module):
         given = dict(zip(self.reads, inputs, strict=True))
         silhouettes = given[SILHOUETTES].to(self.dtype) / 255.0
         rest = (given.get(name) for name in self.network.reads if name != SILHOUETTES)
-        return self.network.frame_part(silhouettes, *rest)
+        cast = (None if rows is None else rows.to(self.dtype) for rows in rest)
+        return self.network.frame_part(silhouettes, *cast)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -32,11 +34,15 @@ class FramePart(nn.Module):
 
 
 class HeadPart(nn.Module):
-    """`head_part` of a network."""
+    """`head_part` of a network, in float32 whatever its weights are.
+
+    Nothing is cast on the way in: features have the weights' dtype, and a network that reads pixels
+    (keypoints) has to centre and scale them first, for which float16 is too coarse.
+    """
 
     def __init__(self, network: GaitNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, *pooled: Tensor) -> Tensor:
-        return self.network.head_part(*pooled)
+        return self.network.head_part(*pooled).float()

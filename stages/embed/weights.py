@@ -204,7 +204,8 @@ def _read(path: Path) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"weights {path} cannot be read: {error.strerror}") from error
-    if data.startswith(b"PK\x03\x04") or data.startswith(b"\x80"):
+    # A header of 128 bytes and more may well begin like a pickle; its text never does.
+    if data[8:9] != b"{" and data.startswith((b"PK\x03\x04", b"\x80")):
         raise WeightsError(
             f"weights {path} are a pickle or a torch checkpoint, which could run code", hint=HINT
         )

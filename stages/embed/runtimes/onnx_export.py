@@ -147,36 +147,6 @@ def export_onnx(
     return Export(files, found, operators)
 
 
-class _TypedFrames(nn.Module):
-    """A frame part of any dtype that takes float32."""
-
-    def __init__(self, network: GaitNetwork, use_smpl: bool, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.part = FramePart(network, use_smpl)
-        self.dtype = dtype
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        cast = (x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
-        features: tuple[Tensor, ...] = self.part(*cast)
-        return features
-
-
-class _TypedHead(nn.Module):
-    """A head of any dtype that gives float32.
-
-    It casts nothing on the way in: features are of its dtype, and a network that reads pixels
-    (keypoints) has to centre and scale them first, which float16 is too coarse for.
-    """
-
-    def __init__(self, network: GaitNetwork) -> None:
-        super().__init__()
-        self.part = HeadPart(network)
-
-    def forward(self, *pooled: Tensor) -> Tensor:
-        embeddings: Tensor = self.part(*pooled)
-        return embeddings.float()
-
-
 @torch.inference_mode()
 def _parts_of(network: GaitNetwork, use_smpl: bool, precision: Precision) -> dict[str, _Part]:
     """Return the parts, of a copy of the network in that precision."""
@@ -187,7 +157,7 @@ def _parts_of(network: GaitNetwork, use_smpl: bool, precision: Precision) -> dic
     if optimise is not None:
         optimise()
     typed = typed.to(dtype)
-    head = _TypedHead(typed).eval()
+    head = HeadPart(typed).eval()
     if not network.pools:
         windows = [
             made_up_inputs(network, frames.reads, TRACED_LENGTH, seed)
@@ -199,7 +169,7 @@ def _parts_of(network: GaitNetwork, use_smpl: bool, precision: Precision) -> dic
     features = tuple(level.to(dtype) for level in frames(*inputs))
     names = tuple(f"feature{i}" for i in range(len(features)))
     pooled = tuple(level[:TRACED_WINDOWS] for level in features)
-    module = _TypedFrames(typed, use_smpl, dtype).eval()
+    module = FramePart(typed, use_smpl).eval()
     return {
         FRAMES: _Part(module, inputs, frames.reads, names, ("m",)),
         HEAD: _Part(head, pooled, names, (EMBEDDINGS,), ("n",)),

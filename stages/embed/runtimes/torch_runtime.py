@@ -62,24 +62,18 @@ class TorchRuntime:
     def head_part(self, *pooled: Tensor) -> Tensor:
         """Return float32 [n,c,p] on the processor's side; ResourceError as above."""
         (vectors,) = self._guarded(self._head, pooled)
-        return vectors.float().cpu()
+        return vectors.cpu()
 
     def _guarded(
         self, part: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor, ...]
     ) -> tuple[Tensor, ...]:
         try:
-            return part(*(self._placed(tensor) for tensor in inputs))
+            return part(*(tensor.to(self.device, non_blocking=True) for tensor in inputs))
         except torch.cuda.OutOfMemoryError as error:
             raise ResourceError(
                 f"{self.device} has no memory left for a batch of {len(inputs[0])}",
                 hint="Choose device cpu, a smaller embed.cache_mb, or shorter windows.",
             ) from error
-
-    def _placed(self, tensor: Tensor) -> Tensor:
-        tensor = tensor.to(self.device, non_blocking=True)
-        if self._precision == "float16" and tensor.is_floating_point():
-            tensor = tensor.half()
-        return tensor
 
     def describe(self) -> Mapping[str, Any]:
         """Return what a report should say."""

@@ -184,3 +184,12 @@ def test_exception_other_dtypes(tmp_path: Path) -> None:
         weights.load(tmp_path / "w", "smplgait")
     with pytest.raises(WeightsError, match="cannot write"):
         weights.save(tmp_path / "w" / "below", "smplgait", {}, TENSORS)
+
+
+def test_property_a_header_may_begin_like_a_pickle(tmp_path: Path) -> None:
+    for length in range(64):  # one of them gives a header whose length begins with 0x80
+        path = tmp_path / f"w{length}"
+        weights.save(path, "smplgait", {"note": "x" * length * 4}, {"a": np.zeros(2, np.float32)})
+        assert weights.load(path, "smplgait").tensors["a"].shape == (2,)
+    starts = {path.read_bytes()[0] for path in tmp_path.iterdir()}
+    assert 0x80 in starts
