@@ -12,7 +12,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -21,6 +21,7 @@ from pipeline.errors import ConfigError
 from pipeline.graph import STAGES
 
 Placement = Literal["processes", "threads"]
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class RunConfig(BaseModel):
@@ -86,16 +87,7 @@ def load_config(
     Raises:
         ConfigError: naming line, key, value and what is allowed.
     """
-    blocks, lines = _read_yaml(path) if path is not None else ({}, {})
-    for key, value in (options or {}).items():
-        _put(blocks, key, value)
-    for text in settings:
-        key, separator, value = text.partition("=")
-        if not separator or not key.strip():
-            raise ConfigError(
-                f"--set takes key=value, got {text!r}", hint="for example --set sequence.stride=4"
-            )
-        _put(blocks, key.strip(), _parse_value(text, value))
+    blocks, lines = _merged(path, options or {}, settings, "sequence.stride=4")
     models = stage_models()
     _refuse_unknown_blocks(blocks, models, path, lines)
     checked = {
@@ -105,10 +97,53 @@ def load_config(
     return PipelineConfig(checked.pop("run"), checked)
 
 
+def load_model(
+    path: Path | None,
+    model: type[Model],
+    options: Mapping[str, Any] | None = None,
+    settings: Sequence[str] = (),
+    *,
+    hint: str = "",
+) -> Model:
+    """Read, merge and check a configuration that is one model, such as a training's.
+
+    Args:
+        path, options, settings: see `load_config`; a number in a key is a place in a list, as in
+            `phases.0.steps`.
+        hint: where the keys are explained.
+
+    Raises:
+        ConfigError: naming line, key, value and what is allowed.
+    """
+    values, lines = _merged(path, options or {}, settings, "seed=7")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = [_explain("", model, problem, path, lines) for problem in error.errors()]
+        raise ConfigError("\n  ".join(problems), hint=hint) from error
+
+
 def stage_models() -> dict[str, Any]:
     """Return the model of every block, in the order of the graph."""
     stages = {spec.name: importlib.import_module(spec.module).Config for spec in STAGES}
     return {"run": RunConfig} | stages
+
+
+def _merged(
+    path: Path | None, options: Mapping[str, Any], settings: Sequence[str], example: str
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return what file, options and settings say together, and the file's line of each key."""
+    values, lines = _read_yaml(path) if path is not None else ({}, {})
+    for key, value in options.items():
+        _put(values, key, value)
+    for text in settings:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError(
+                f"--set takes key=value, got {text!r}", hint=f"for example --set {example}"
+            )
+        _put(values, key.strip(), _parse_value(text, value))
+    return values, lines
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -138,6 +173,10 @@ def _note_lines(node: yaml.Node | None, prefix: str, lines: dict[str, int]) -> N
             name = f"{prefix}{key.value}"
             lines[name] = key.start_mark.line + 1
             _note_lines(value, f"{name}.", lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for place, value in enumerate(node.value):
+            lines[f"{prefix}{place}"] = value.start_mark.line + 1
+            _note_lines(value, f"{prefix}{place}.", lines)
 
 
 def _parse_value(text: str, value: str) -> Any:
@@ -149,14 +188,23 @@ def _parse_value(text: str, value: str) -> Any:
 
 def _put(blocks: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
-    place = blocks
+    place: Any = blocks
     for parent in parents:
-        if place.get(parent) is None:
-            place[parent] = {}
-        place = place[parent]
-        if not isinstance(place, dict):
+        if isinstance(place, list):
+            place = place[_index(key, parent, place)]
+        else:
+            if place.get(parent) is None:
+                place[parent] = {}
+            place = place[parent]
+        if not isinstance(place, dict | list):
             raise ConfigError(f"{key}: {parent} is a value, not a block")
-    place[last] = value
+    place[_index(key, last, place) if isinstance(place, list) else last] = value
+
+
+def _index(key: str, part: str, place: list[Any]) -> int:
+    if not part.isdecimal() or int(part) >= len(place):
+        raise ConfigError(f"{key}: {part!r} is no place in a list of {len(place)}, from 0")
+    return int(part)
 
 
 def _refuse_unknown_blocks(
@@ -211,17 +259,46 @@ def _explain(
     lines: Mapping[str, int],
 ) -> str:
     parts = [str(part) for part in problem["loc"]]
+    fields = [field for each in variants_of(model) or (model,) for field in _fields_at(each, parts)]
+    if variants_of(model):
+        parts = parts[1:]  # a union puts the variant's word first, which the file does not have
+    if not name:  # the model is the whole file
+        name, *parts = parts or ["configuration"]
     key = ".".join([name, *parts])
-    while key not in lines and len(parts) > 1 and path is not None:
-        # A union puts the variant's word into the location, which the file does not have.
-        parts = parts[1:]
-        key = ".".join([name, *parts])
     message = problem["msg"]
     if problem["type"] == "extra_forbidden":
-        fields = [name for each in variants_of(model) or (model,) for name in each.model_fields]
-        near = difflib.get_close_matches(parts[-1], fields, 1)
+        near = difflib.get_close_matches(key.rpartition(".")[2], fields, 1)
         message = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
-    return f"{_place(path, lines, key)}{key} = {problem['input']!r}: {message}"
+    # What is wrong with a block as a whole is not made clearer by all its values.
+    whole = problem["type"] in ("missing", "value_error") and not _is_value(problem["input"])
+    value = "" if whole else f" = {problem['input']!r}"
+    block = key.rpartition(".")[0]  # what is missing has no line of its own
+    where = _place(path, lines, key) or _place(path, lines, block)
+    return f"{where}{key}{value}: {message}"
+
+
+def _is_value(given: Any) -> bool:
+    return not isinstance(given, Mapping | BaseModel)
+
+
+def _fields_at(model: Any, parts: Sequence[str]) -> list[str]:
+    """Return the fields of the model in which the last of `parts` lies."""
+    for part in parts[:-1]:
+        field = model.model_fields.get(part)
+        if field is not None:
+            # Through lists, tuples and None to the model within.
+            inner = _models_in(field.annotation)
+            model = inner[0] if len(inner) == 1 else model
+    return list(model.model_fields)
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    arguments = get_args(annotation)
+    if arguments:
+        return [model for argument in arguments for model in _models_in(argument)]
+    return (
+        [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
+    )
 
 
 def _place(path: Path | None, lines: Mapping[str, int], key: str) -> str:

@@ -11,6 +11,7 @@ GaitError                 every error we raise on purpose; printed as one block,
       GalleryConflictError  a name or id that is already taken, or not there
   MessageError            a message that does not decode or breaks its own rules
   FrameError              one frame cannot be handled: counted, marked, passed over
+  DivergedError           exit 1: a training whose loss is no number any more
   ResourceError           exit 1: memory, disk or descriptors ran out
   StageFailedError        exit 1: a stage died; carries stage, source, frame and traceback
 """
@@ -72,6 +73,10 @@ class MessageError(GaitError):
 
 class FrameError(GaitError):
     """One frame cannot be handled. The runner counts it and goes on with the next."""
+
+
+class DivergedError(GaitError):
+    """A training's loss or gradient is not finite."""
 
 
 class ResourceError(GaitError):

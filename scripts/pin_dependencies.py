@@ -1,6 +1,6 @@
 """Writes constraints.txt from pyproject.toml: `.venv/bin/python scripts/pin_dependencies.py`.
 
-Versions that are pinned already stay unless they no longer fit; to renew one, delete its line first.
+Versions that are pinned already stay unless they no longer fit; to renew one, delete its line.
 uv solves for each place of `tool.uv.environments`; a marker that only repeats those places is
 dropped, so that the file reads as what differs between Python versions.
 """

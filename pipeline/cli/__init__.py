@@ -14,7 +14,18 @@ from collections.abc import Sequence
 from pipeline import __version__
 from pipeline.errors import GaitError
 
-COMMANDS = ("demo", "replay", "live", "enroll", "gallery", "embed", "evaluate", "pack", "export")
+COMMANDS = (
+    "demo",
+    "replay",
+    "live",
+    "enroll",
+    "gallery",
+    "embed",
+    "train",
+    "evaluate",
+    "pack",
+    "export",
+)
 
 SYSTEM_LIBRARIES = ("libGL", "libgthread", "libglib")
 

@@ -81,7 +81,9 @@ class Batches:
             InputError: no sequence of one of the step's subjects can be read.
         """
         picks = self._sampler.batch_plan(step, self._rank, self._world)
-        clips = [self._clip(pick, step, place) for place, pick in enumerate(picks)]
+        # Counted over all processes, so that they see the noise that one would.
+        first = self._rank * len(picks)
+        clips = [self._clip(pick, step, place) for place, pick in enumerate(picks, first)]
         lengths = tuple(len(pick.frames) for pick in picks)
         equal = len(set(lengths)) == 1
         return TrainingBatch(
@@ -114,7 +116,6 @@ class Batches:
 
     def _clip(self, pick: Pick, step: int, place: int) -> StoredClip:
         """Read and augment one sequence, or another of its subject if it cannot be read."""
-        place += self._rank * 4096
         for tried in (pick, *self._sampler.substitutes(pick, step)):
             try:
                 clip = self._store.read(tried.index, tried.frames, frozenset(self._reads))

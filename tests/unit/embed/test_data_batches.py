@@ -282,3 +282,16 @@ def test_exception_data_that_lack_what_the_network_reads(tmp_path: Path) -> None
     root = write_dataset(tmp_path / "d", subjects=4, kinds=("nm-01",), with_theta=False)
     with pytest.raises(InputError, match="not every sequence of the training data has theta"):
         batches_of(root)
+
+
+def test_parity_processes_see_the_noise_of_one(data: Path) -> None:
+    whole = batches_of(data).batch_at(2).inputs["silhouettes"]
+    store = FolderStore(data)
+    labels = labels_of(store, ("001", "002", "003", "004"))
+    config = SamplerConfig(subjects=4, sequences=2, frames=12)
+    reads = ("silhouettes", "theta")
+    shares = [
+        Batches(store, labels, config, ALL, reads, 5, rank, 2).batch_at(2).inputs["silhouettes"]
+        for rank in range(2)
+    ]
+    assert np.array_equal(np.concatenate(shares), whole)

@@ -17,7 +17,11 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+# train_*.yaml are of another model: tests/unit/embed/test_train_config.py.
+PIPELINE_CONFIGS = [path for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("train_")]
+
+
+@pytest.mark.parametrize("path", sorted(PIPELINE_CONFIGS), ids=lambda path: path.stem)
 def test_every_shipped_file_is_valid(path: Path) -> None:
     load_config(path)
 

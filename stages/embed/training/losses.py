@@ -1,0 +1,121 @@
+"""What training minimises: the batch-all triplet loss and the class loss, part by part.
+
+Triplets: Hermans, Beyer, Leibe, "In Defense of the Triplet Loss for Person Re-Identification",
+2017, with the mean over the non-zero ones, as GaitSet (Chao et al., AAAI 2019) and the field after
+it train. Label smoothing: Szegedy et al., CVPR 2016. Written from the papers.
+
+Letters: n sequences in a batch, c numbers for each of p body parts, t pairs of an anchor and a
+positive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# A squared distance below this share of the two squared lengths is rounding (float32), not
+# distance: it counts as 0, and its gradient as 0.
+ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TripletTerms:
+    """What a batch's triplets say. All are scalars; only `loss` carries a gradient.
+
+    Attributes:
+        loss: mean over the parts of the mean over a part's non-zero triplets; 0 if there are none.
+        nonzero_share: of all triplets of all parts, those that still violate the margin, 0..1.
+        positive_distance: mean Euclidean distance within a subject, a sequence to itself left out.
+        negative_distance: mean Euclidean distance between subjects.
+    """
+
+    loss: Tensor
+    nonzero_share: Tensor
+    positive_distance: Tensor
+    negative_distance: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassTerms:
+    """What a batch's classifiers say. Both are scalars; only `loss` carries a gradient.
+
+    Attributes:
+        loss: mean cross-entropy over sequences and parts.
+        accuracy: share of sequences and parts whose largest logit is the right one, 0..1.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+
+
+def pair_distances(embeddings: Tensor) -> Tensor:
+    """Return Euclidean distances float32 [p,n,n] of embeddings [n,c,p], exactly 0 on the diagonal.
+
+    The gradient is finite everywhere: 0 where two embeddings coincide.
+    """
+    x = embeddings.float().permute(2, 0, 1)  # [p,n,c]
+    # Distances do not change, but their squares are then no small difference of large numbers.
+    x = x - x.mean(1, keepdim=True).detach()
+    lengths = x.square().sum(-1)  # [p,n]
+    lengths = lengths[:, :, None] + lengths[:, None, :]  # [p,n,n]
+    squares = lengths - 2 * torch.bmm(x, x.transpose(1, 2))
+    apart = ~(squares <= ROUNDING * lengths.detach())  # so that what is not a number stays seen
+    apart &= ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+    # The inner `where` keeps the root of zero, and its infinite gradient, out of the backward pass.
+    return torch.where(apart, torch.where(apart, squares, 1.0).sqrt(), 0.0)
+
+
+def triplet_terms(embeddings: Tensor, labels: Tensor, margin: float) -> TripletTerms:
+    """Compare every anchor and positive with every negative, each part on its own.
+
+    As in the field's training a sequence is a positive of itself too, which pushes negatives beyond
+    the margin while all distances are still small.
+
+    Args:
+        embeddings: [n,c,p], not normalised.
+        labels: int [n].
+        margin: by which a negative should be farther than a positive, in the distance's own unit.
+    """
+    distances = pair_distances(embeddings)  # [p,n,n]
+    same = labels[:, None] == labels[None, :]  # [n,n]
+    anchors, positives = same.nonzero(as_tuple=True)  # [t]
+    negative = ~same[anchors]  # [t,n]
+    gaps = distances[:, anchors, positives, None] - distances[:, anchors]  # [p,t,n]
+    violations = (gaps + margin).relu() * negative  # [p,t,n]
+    nonzero = (violations > 0).sum((1, 2))  # [p]
+    loss = (violations.sum((1, 2)) / nonzero.clamp_min(1)).mean()
+    triplets = (negative.sum() * len(distances)).clamp_min(1)
+    others = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    found = distances.detach()
+    return TripletTerms(
+        loss=loss,
+        nonzero_share=nonzero.sum() / triplets,
+        positive_distance=_mean_where(found, others),
+        negative_distance=_mean_where(found, ~same),
+    )
+
+
+def class_terms(
+    logits: Tensor, labels: Tensor, *, scale: float = 16.0, label_smoothing: float = 0.0
+) -> ClassTerms:
+    """Compare logits with the classes.
+
+    Args:
+        logits: [n,class_num,p]; cosines, if feature and classifier are normalised.
+        labels: int64 [n], below class_num.
+        scale: factor on the logits, which cosines need to grow beyond [-1, 1].
+        label_smoothing: share of the target that is spread over all classes, 0..1.
+    """
+    targets = labels[:, None].expand(-1, logits.shape[2])  # [n,p]
+    scaled = logits.float() * scale
+    loss = F.cross_entropy(scaled, targets, label_smoothing=label_smoothing)
+    hits = scaled.detach().argmax(1) == targets  # [n,p]
+    return ClassTerms(loss=loss, accuracy=hits.float().mean())
+
+
+def _mean_where(distances: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean of [p,n,n] where [n,n] is true, 0 if it is nowhere."""
+    return (distances * mask).sum() / (mask.sum() * len(distances)).clamp_min(1)
