@@ -100,6 +100,12 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--runtime", choices=RUNTIMES, default="auto", help="what runs the network; auto: the best"
     )
+    group.add_argument(
+        "--height",
+        type=int,
+        choices=(64, 128),
+        help="silhouettes' height, pixels, for a .pt that does not tell it",
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     group.add_argument(
         "--no-smpl",
@@ -236,6 +242,7 @@ def _config(args: argparse.Namespace) -> Config:
     options = {
         "network": args.network,
         "weights": args.weights,
+        "height": args.height,
         "runtime": args.runtime,
         "device": args.device,
         "use_smpl": not args.no_smpl,

@@ -41,7 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the weights are of",
     )
     parser.add_argument(
-        "--weights", type=Path, required=True, metavar="FILE", help="the weights, .safetensors"
+        "--weights",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the weights: .safetensors, or OpenGait's .pt",
+    )
+    parser.add_argument(
+        "--height",
+        type=int,
+        choices=(64, 128),
+        help="silhouettes' height, pixels, for a .pt that does not tell it",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write; default: beside the weights"
@@ -90,13 +100,13 @@ def run(args: argparse.Namespace) -> int:
     """
     _check(args)
     console = start_logging(args.quiet)
-    from stages.embed.checkpoint import load_network
+    from stages.embed.checkpoint import load_any
     from stages.embed.networks.interface import THETA
     from stages.embed.runtimes.exported_files import stem_of
     from stages.embed.runtimes.onnx_export import export_onnx, require_onnx
 
     require_onnx()
-    network, weights_hash = load_network(args.weights, args.network)
+    network, weights_hash = load_any(args.weights, args.network, args.height)
     if args.no_smpl and THETA not in network.reads:
         raise UsageError(f"--no-smpl: {args.network} with these weights reads no bodies anyway")
     folder = args.out or args.weights.parent

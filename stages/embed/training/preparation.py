@@ -15,7 +15,7 @@ import torch
 
 from pipeline.errors import ConfigError, InputError, WeightsError
 from stages.embed import weights as weights_file
-from stages.embed.checkpoint import embedding_only, load_network
+from stages.embed.checkpoint import embedding_only, load_any
 from stages.embed.data.batches import Batches
 from stages.embed.data.folders import FolderStore
 from stages.embed.data.interface import SequenceStore
@@ -260,7 +260,8 @@ def _check_height(network: GaitNetwork, data: Data) -> None:
 
 def _start_from(network: GaitNetwork, path: Path, *, new_classifier: bool) -> None:
     """Load weights into a new network; WeightsError if they do not fit."""
-    loaded, weights_hash = load_network(path, network.name)
+    height = None if network.silhouette_hw is None else network.silhouette_hw[0]
+    loaded, weights_hash = load_any(path, network.name, height)
     wanted, found = plain(network.config), plain(loaded.config)
     if new_classifier:
         wanted.pop("class_num")
