@@ -40,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.description = (
         f"{HELP}. Writes to the output folder: weights (.safetensors) and their model card (.md), "
-        "curve.csv, evaluation.csv, training.png, TensorBoard events, checkpoints. Killed at any "
-        "moment, it goes on with --resume as if nothing had been."
+        "partition.json, curve.csv, evaluation.csv, training.png, TensorBoard events, checkpoints. "
+        "Killed at any moment, it goes on with --resume as if nothing had been."
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file (configs/train_*)")
     parser.add_argument(

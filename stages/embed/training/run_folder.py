@@ -14,9 +14,10 @@ EVENTS = "events.out.tfevents."
 class RunFolder:
     """Where a training of one network writes.
 
-    config.yaml: as resolved. curve.csv, evaluation.csv, training.png: its course. checkpoints/: to
-    go on from. tensorboard/: events. failure.json: where it diverged. NETWORK.safetensors: what
-    embeds; NETWORK.full.safetensors: with classifiers; NETWORK.md: what people should know of it.
+    config.yaml: as resolved. partition.json: who is trained on and who tested. curve.csv,
+    evaluation.csv, training.png: its course. checkpoints/: to go on from. tensorboard/: events.
+    failure.json: where it diverged. NETWORK.safetensors: what embeds; NETWORK.full.safetensors:
+    with classifiers; NETWORK.md: what people should know of it.
     """
 
     root: Path
@@ -25,6 +26,10 @@ class RunFolder:
     @property
     def config(self) -> Path:
         return self.root / "config.yaml"
+
+    @property
+    def partition(self) -> Path:
+        return self.root / "partition.json"
 
     @property
     def curve(self) -> Path:
@@ -64,8 +69,9 @@ class RunFolder:
 
     def files(self) -> tuple[Path, ...]:
         """Return every single file that a run writes here."""
-        course = (self.config, self.curve, self.evaluation, self.picture, self.failure)
-        return (*course, self.weights, self.full_weights, self.card)
+        course = (self.curve, self.evaluation, self.picture, self.failure)
+        results = (self.weights, self.full_weights, self.card)
+        return (self.config, self.partition, *course, *results)
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Check that a run may begin or go on here; changes nothing.

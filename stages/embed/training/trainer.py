@@ -112,6 +112,9 @@ class Trainer:
         if self._ranks.leads:
             self._folder.failure.unlink(missing_ok=True)
             self._folder.write_text(self._folder.config, self._config.to_yaml())
+            # For `evaluate --partition`, where the data came without one.
+            sets = {"TRAIN_SET": self._data.subjects, "TEST_SET": self._data.test_subjects}
+            self._folder.write_text(self._folder.partition, json.dumps(sets, indent=1) + "\n")
             self._board = Board(self._folder.board, step)
         try:
             step, stopped = self._steps(step)

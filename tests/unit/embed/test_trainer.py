@@ -22,6 +22,8 @@ from pipeline.errors import (
     WeightsError,
 )
 from stages.embed.checkpoint import load_network, save_network
+from stages.embed.data.folders import FolderStore
+from stages.embed.data.partition import load_partition, split_subjects
 from stages.embed.training import steps as steps_module
 from stages.embed.training.checkpoints import load_newest
 from stages.embed.training.config import TrainConfig
@@ -213,6 +215,14 @@ def test_smoke_a_finished_run_that_is_resumed_ends_the_same(walkers: Path, tmp_p
     assert (bytes_of(tmp_path), rows(tmp_path / "evaluation.csv")) == before
     longer = config_of(walkers, phase(steps=8), evaluation={"every": 4, "share": 1.0})
     assert run(longer, tmp_path, again, resume=True).step == 8 and len(again.losses) == 2
+
+
+def test_smoke_who_was_trained_on_is_written_for_evaluate(walkers: Path, tmp_path: Path) -> None:
+    run(config_of(walkers), tmp_path)
+    store = FolderStore(walkers)
+    written = load_partition(tmp_path / "partition.json", store)
+    drawn = split_subjects(store, 0.5, 0)
+    assert (written.train, written.test) == (drawn.train, drawn.test)
 
 
 def test_smoke_asked_to_stop(walkers: Path, tmp_path: Path) -> None:
