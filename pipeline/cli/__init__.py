@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,6 +33,10 @@ SYSTEM_LIBRARIES = ("libGL", "libgthread", "libglib")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command. Returns 0 done, 1 failure, 2 bad use or configuration, 130 stopped."""
+    # Threads of torch's that wait do so asleep. By default they spin, which takes the cores from
+    # the other stages and, with more threads than free cores, makes a network ten times slower.
+    # It is read when torch loads, here and in every process that is started from here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _main(argv)
     except GaitError as error:
