@@ -272,7 +272,7 @@ def _test_part(
         return list(range(len(store.entries))), (), None
     from stages.embed.data.partition import load_partition
 
-    found = load_partition(partition, store)
+    found = load_partition(partition, store, ("TEST_SET",))
     if not found.test:
         raise InputError(f"partition {partition} has an empty TEST_SET: nobody is evaluated")
     testing = set(found.test)

@@ -95,7 +95,7 @@ def _chosen(store: SequenceStore, args: argparse.Namespace) -> list[int]:
         return list(range(len(store.entries)))
     from stages.embed.data.partition import load_partition
 
-    partition = load_partition(args.partition, store)
+    partition = load_partition(args.partition, store, (f"{args.split.upper()}_SET",))
     subjects = set(partition.train if args.split == "train" else partition.test)
     chosen = [i for i, entry in enumerate(store.entries) if entry.subject in subjects]
     if not chosen:

@@ -139,11 +139,8 @@ class EmbedStage(StageBase):
         return self._description if speaker is None else speaker.describe()
 
     def _unfit(self, window: Window) -> bool:
-        reason = ""
-        if not np.isfinite(window.theta).all():
-            reason = "theta_not_finite"
-        elif not window.silhouettes.any():
-            reason = "silhouettes_empty"
+        assert self._embedder is not None
+        reason = unfit_reason(window, self._embedder.reads)
         if reason:
             self._left_out[reason] += 1
         return bool(reason)
@@ -153,6 +150,20 @@ class EmbedStage(StageBase):
         if not finite:
             self._left_out["vector_not_finite"] += 1
         return finite
+
+
+def unfit_reason(window: Window, reads: tuple[str, ...]) -> str:
+    """Return why a network cannot make anything of a window, "" if it can."""
+    if "silhouettes" in reads and not window.silhouettes.any():
+        return "silhouettes_empty"
+    if "theta" in reads and not np.isfinite(window.theta).all():
+        return "theta_not_finite"
+    if "keypoints" in reads:
+        if not np.isfinite(window.keypoints_px).all():
+            return "keypoints_not_finite"
+        if not (window.keypoints_px[..., 2] > 0).any():
+            return "keypoints_unseen"
+    return ""
 
 
 def _streaming(embedder: Embedder, cache_bytes: int) -> StreamingEmbedder | None:

@@ -35,12 +35,17 @@ class Partition:
     missing: tuple[str, ...] = ()
 
 
-def load_partition(path: Path, store: SequenceStore) -> Partition:
+def load_partition(
+    path: Path, store: SequenceStore, needed: tuple[str, ...] = ("TRAIN_SET", "TEST_SET")
+) -> Partition:
     """Read a partition file: JSON with TRAIN_SET, TEST_SET and, for Gait3D, PROBE_SET.
+
+    Args:
+        needed: of whom the store must hold somebody; data that are packed by split hold one set.
 
     Raises:
         InputError: the file is missing or damaged, a subject is in both sets, or the store holds
-            nobody of a set that is not empty.
+            nobody of a needed set that is not empty.
     """
     lists = _read(path)
     train, test = (lists.get(key, ()) for key in ("TRAIN_SET", "TEST_SET"))
@@ -52,7 +57,7 @@ def load_partition(path: Path, store: SequenceStore) -> Partition:
         )
     held = {entry.subject for entry in store.entries}
     for name, subjects in (("TRAIN_SET", train), ("TEST_SET", test)):
-        if subjects and not held & set(subjects):
+        if name in needed and subjects and not held & set(subjects):
             raise InputError(
                 f"partition {path}: the data hold nobody of its {name} ({_named(subjects)}); they "
                 f"hold {_named(sorted(held, key=natural_key))}",

@@ -202,6 +202,13 @@ def test_exception_partition(data: Path, tmp_path: Path, content: str, message: 
         load_partition(path, FolderStore(data))
 
 
+def test_smoke_partition_of_data_that_hold_one_set(data: Path) -> None:
+    testing = FolderStore(data, subjects={"003", "004"})
+    assert load_partition(data / "partition.json", testing, ("TEST_SET",)).train == ()
+    with pytest.raises(InputError, match="nobody of its TRAIN_SET"):
+        load_partition(data / "partition.json", testing)
+
+
 def test_smoke_partition_names_who_is_missing(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(json.dumps({"TRAIN_SET": ["001", "900"], "TEST_SET": ["002"]}))

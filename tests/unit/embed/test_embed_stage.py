@@ -26,6 +26,7 @@ from stages.embed.embedder import CPU_CHUNK, torch_embedder
 from stages.embed.gei import GaitEnergyImage, gait_energy
 from stages.embed.interface import Clip, Embedder
 from stages.embed.loading import load_embedder
+from stages.embed.stage import unfit_reason
 
 ROOT = Path(__file__).parents[3]
 
@@ -111,15 +112,30 @@ def test_shape_skip_passes_tracks_on() -> None:
     assert stage.report()["left_out"] == {"skipped_message": 1}
 
 
-def test_property_unfit_windows_are_left_out_with_a_reason() -> None:
-    nan, infinite, blank = window_of(1), window_of(2), window_of(3)
-    nan.theta[3, 4] = np.nan
+def test_property_unfit_windows_are_left_out_with_a_reason(smplgait_file: Path) -> None:
+    nan, infinite, blank = window_of(1, 3), window_of(2, 3), window_of(3, 3)
+    nan.theta[1, 4] = np.nan
     infinite.theta[0, 0] = np.inf
     blank = replace(blank, silhouettes=np.zeros_like(blank.silhouettes))
-    stage = ready()
-    (answer,) = stage.process(message_of([nan, window_of(4), infinite, blank]))
+    message = message_of([nan, window_of(4, 3), infinite, blank])
+    stage = ready(network="smplgait", weights=smplgait_file, device="cpu")
+    (answer,) = stage.process(message)
     assert [e.track_id for e in answer.embeddings] == [4]
     assert stage.report()["left_out"] == {"theta_not_finite": 2, "silhouettes_empty": 1}
+    gei = ready()
+    (answer,) = gei.process(message)
+    assert [e.track_id for e in answer.embeddings] == [1, 4, 2], "it reads no bodies"
+    assert gei.report()["left_out"] == {"silhouettes_empty": 1}
+
+
+def test_property_a_network_asks_only_for_what_it_reads() -> None:
+    window = window_of(1, 3)  # its keypoints are all unseen
+    assert unfit_reason(window, ("silhouettes", "theta")) == ""
+    assert unfit_reason(window, ("keypoints",)) == "keypoints_unseen"
+    window.keypoints_px[1] = 1.0
+    assert unfit_reason(window, ("keypoints",)) == ""
+    window.keypoints_px[0, 0, 0] = np.inf
+    assert unfit_reason(window, ("keypoints",)) == "keypoints_not_finite"
 
 
 class OnlyNan(GaitEnergyImage):
