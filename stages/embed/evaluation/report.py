@@ -88,7 +88,14 @@ def write_report(
         half = Path(tempfile.mkdtemp(prefix=".report-", dir=out))
         try:
             for done, (name, draw) in enumerate(plots.items(), start=1):
-                draw().savefig(half / f"{name}.png", dpi=DPI, metadata={"Software": None})
+                # Fonts and layouts differ between versions of matplotlib: nothing is cut off.
+                draw().savefig(
+                    half / f"{name}.png",
+                    dpi=DPI,
+                    bbox_inches="tight",
+                    pad_inches=0.1,
+                    metadata={"Software": None},
+                )
                 if on_progress is not None:
                     on_progress(done, steps)
             for table in tables:
