@@ -150,8 +150,7 @@ def _load(path: Path) -> Any:
         raise WeightsError(
             f"weights {path} hold more than tensors and plain data, or are damaged: torch refuses "
             f"to read them without running code of theirs ({_first_line(error)})",
-            hint="Where you trust the file, save its network alone: "
-            "torch.save(torch.load(FILE, weights_only=False)['model'], OTHER_FILE).",
+            hint="Ask whoever made it for the network's state dict alone: a file of tensors.",
         ) from error
     except (
         RuntimeError,
