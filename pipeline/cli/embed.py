@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline.cli.options import printable
 from pipeline.errors import InputError, UsageError
 from stages.embed.config import NETWORKS, RUNTIMES, Config
 from stages.embed.interface import Embedder
@@ -104,9 +105,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(console: Console, text: str) -> None:
-    """Print text in which names of files occur: what cannot be shown is shown as an escape."""
-    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-    console.print(shown, markup=False, soft_wrap=True)
+    """Print text in which names of files occur."""
+    console.print(printable(text), markup=False, soft_wrap=True)
 
 
 def _embed_all(

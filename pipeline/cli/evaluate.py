@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table as TerminalTable
 from rich.text import Text
 
-from pipeline.cli.options import start_logging
+from pipeline.cli.options import printable, start_logging
 from pipeline.errors import InputError, UsageError
 from stages.embed.config import NETWORKS, RUNTIMES, Config
 from stages.embed.evaluation.protocols import PROTOCOLS
@@ -310,7 +310,7 @@ def _print_table(table: Table) -> None:
     for i, name in enumerate(table.header):
         shown.add_column(name, justify="left" if i < table.left else "right", no_wrap=i == 0)
     for row in table.rows:
-        shown.add_row(*(Text(_shown(cell)) for cell in row))
+        shown.add_row(*(Text(printable(cell)) for cell in row))
     console.print(shown)
 
 
@@ -343,10 +343,5 @@ class _Bars(AbstractContextManager["_Bars"]):
         self._bars.update(self._tasks[what], completed=done, total=total)
 
 
-def _shown(text: str) -> str:
-    """Return text in which what cannot be shown is an escape."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-
-
 def _say(console: Console, text: str) -> None:
-    console.print(_shown(text), markup=False, soft_wrap=True, highlight=False)
+    console.print(printable(text), markup=False, soft_wrap=True, highlight=False)

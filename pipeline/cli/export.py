@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pipeline.cli.options import start_logging
+from pipeline.cli.options import printable, start_logging
 from pipeline.errors import UsageError
 from stages.embed.config import NETWORKS
 
@@ -187,6 +187,5 @@ def _engine_text(engine: Engine) -> str:
 
 
 def _say(console: Console, text: str) -> None:
-    """Print text in which names of files occur: what cannot be shown is shown as an escape."""
-    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
-    console.print(shown, markup=False, soft_wrap=True)
+    """Print text in which names of files occur."""
+    console.print(printable(text), markup=False, soft_wrap=True)

@@ -98,3 +98,8 @@ def start_logging(quiet: bool) -> Console:
         force=True,
     )
     return console
+
+
+def printable(text: str) -> str:
+    """Return text in which names of files occur: what cannot be shown is shown as an escape."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline.cli.options import printable
 from pipeline.errors import InputError, OutputExistsError, UsageError
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _verify(path: Path, console: Console) -> int:
         task = progress.add_task("checking", total=len(store.entries))
         damaged = store.verify(lambda done, _: progress.update(task, completed=done))
     for name in damaged[:NAMED]:
-        console.print(f"damaged: {_printable(name)}", markup=False, soft_wrap=True)
+        console.print(f"damaged: {printable(name)}", markup=False, soft_wrap=True)
     console.print(f"{len(store.entries)} sequences, {len(damaged)} damaged: {path}", markup=False)
     return 1 if damaged else 0
 
@@ -119,16 +120,11 @@ def _verify(path: Path, console: Console) -> int:
 def _say_skipped(skipped: Sequence[Skipped], console: Console) -> None:
     for one in skipped[:NAMED]:
         text = f"skipped {one.name}: {one.reason}"
-        console.print(_printable(text), markup=False, soft_wrap=True)
+        console.print(printable(text), markup=False, soft_wrap=True)
     if len(skipped) > NAMED:
         console.print(f"and {len(skipped) - NAMED} more", markup=False)
     if skipped:
         console.print(f"{len(skipped)} sequences skipped", markup=False)
-
-
-def _printable(text: str) -> str:
-    """Return text in which names of files occur: what cannot be shown is shown as an escape."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _progress(console: Console) -> Progress:
