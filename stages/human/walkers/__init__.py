@@ -1,0 +1,1 @@
+"""People who do not exist, walking: bodies, gaits, clothes, and what a camera makes of them."""
