@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.human.joints import MEDIAPIPE_LANDMARK_NAMES, SMPL_JOINT_NAMES, SMPL_PARENTS
-from stages.human.rotation import cross, unit
+from stages.human.rotation import cross, dot, unit
 
 # Measured on the open body's mean shape, SMPL's axes, metres.
 EARS_FROM_HEAD_JOINT_M = np.array([0.0, 0.040, -0.008])
@@ -115,7 +115,7 @@ _ANCESTORS = _ancestors()
 
 @dataclass(frozen=True)
 class JointObservation:
-    """joints_m [24,3]; heel_toe_m [2,3] (left, right) and head_rotation [3,3]: twist hints."""
+    """joints_m [...,24,3]; twists: heel_toe_m [...,2,3] (left, right), head_rotation [...,3,3]."""
 
     joints_m: NDArray[np.float64]
     heel_toe_m: NDArray[np.float64]
@@ -128,34 +128,36 @@ def lengths_of_joints(joints_m: NDArray) -> NDArray[np.float64]:
 
 
 def lengths_of_landmarks(landmarks_m: NDArray) -> NDArray[np.float64]:
-    """The 15 lengths of LENGTH_NAMES [15] in metres, of landmarks [33,3]."""
+    """The 15 lengths of LENGTH_NAMES [...,15] in metres, of landmarks [...,33,3]."""
     ends = _LENGTH_ENDS_OF_LANDMARKS @ landmarks_m
-    return np.sqrt(np.einsum("ij,ij->i", ends, ends))
+    return np.sqrt(np.einsum("...ij,...ij->...i", ends, ends))
 
 
 def symmetric(lengths_m: NDArray) -> NDArray[np.float64]:
-    """Left and right of [15] replaced by their mean."""
-    return 0.5 * (lengths_m + lengths_m[_LENGTH_MIRROR])
+    """Left and right of [...,15] replaced by their mean."""
+    return 0.5 * (lengths_m + lengths_m[..., _LENGTH_MIRROR])
 
 
 def scale_skeleton(
     rest_joints_m: NDArray, rest_lengths_m: NDArray, lengths_m: NDArray
 ) -> NDArray[np.float64]:
-    """Rest joints [24,3] given a person's 15 lengths, proportions in between kept.
+    """Rest joints [...,24,3] given people's lengths [...,15], proportions in between kept.
 
     Ratios are held to 0.3..3, so that one wild measurement cannot make a monster.
     """
     ratio = np.clip(lengths_m / rest_lengths_m, 0.3, 3.0)
     offsets = rest_joints_m - rest_joints_m[_PARENT_OR_SELF]
     offsets[0] = rest_joints_m[0]
-    return _ANCESTORS @ np.where(np.arange(24)[:, None] > 0, offsets * ratio[_GOVERNING], offsets)
+    return _ANCESTORS @ np.where(
+        np.arange(24)[:, None] > 0, offsets * ratio[..., _GOVERNING], offsets
+    )
 
 
 def _frame(left_to_right: NDArray, upwards: NDArray) -> NDArray[np.float64]:
-    """Axes [3,3] as columns (to the left, up, forwards) from two directions."""
+    """Axes [...,3,3] as columns (to the left, up, forwards) from two directions [...,3]."""
     sideways = unit(left_to_right)
     forwards = unit(cross(sideways, upwards))
-    return np.stack([sideways, cross(forwards, sideways), forwards], axis=1)
+    return np.stack([sideways, cross(forwards, sideways), forwards], axis=-1)
 
 
 class TorsoTemplate:
@@ -174,27 +176,35 @@ class TorsoTemplate:
         self._low = (rest_joints_m[self._LOW] - hips) @ low_axes
         self._high = (rest_joints_m[self._HIGH] - shoulders) @ high_axes
 
-    def fill(self, joints: NDArray) -> tuple[float, NDArray[np.float64]]:
-        """Writes the joints of the trunk into [24,3] from its hips and shoulders.
+    def fill(self, joints: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Writes the joints of the trunk into [...,24,3] from its hips and shoulders.
 
         Returns:
-            size: the observed torso's length over the template's.
-            chest_axes: [3,3], columns to the left, up and forwards.
+            size: [...], the observed torso's length over the template's.
+            chest_axes: [...,3,3], columns to the left, up and forwards.
         """
-        hips = 0.5 * (joints[1] + joints[2])
-        shoulders = 0.5 * (joints[16] + joints[17])
+        hips = 0.5 * (joints[..., 1, :] + joints[..., 2, :])
+        shoulders = 0.5 * (joints[..., 16, :] + joints[..., 17, :])
         up = shoulders - hips
-        hip_axis, shoulder_axis = joints[1] - joints[2], joints[16] - joints[17]
-        size = float(np.sqrt(up @ up) / self.lengths_m[_TORSO])
-        hip_size = np.sqrt(hip_axis @ hip_axis) / self.lengths_m[_HIP_WIDTH]
-        shoulder_size = np.sqrt(shoulder_axis @ shoulder_axis) / self.lengths_m[_SHOULDER_WIDTH]
+        hip_axis = joints[..., 1, :] - joints[..., 2, :]
+        shoulder_axis = joints[..., 16, :] - joints[..., 17, :]
+        size = _length(up) / self.lengths_m[_TORSO]
+        hip_size = _length(hip_axis) / self.lengths_m[_HIP_WIDTH]
+        shoulder_size = _length(shoulder_axis) / self.lengths_m[_SHOULDER_WIDTH]
         low_axes, high_axes = _frame(hip_axis, up), _frame(shoulder_axis, up)
-        low = hips + (self._low * [hip_size, size, size]) @ low_axes.T
-        high = shoulders + (self._high * [shoulder_size, size, size]) @ high_axes.T
-        joints[self._LOW] = low
-        joints[self._HIGH] = high
-        joints[6] = 0.5 * (low[-1] + high[0])
+        low_scale = np.stack([hip_size, size, size], axis=-1)[..., None, :]
+        high_scale = np.stack([shoulder_size, size, size], axis=-1)[..., None, :]
+        low = hips[..., None, :] + (self._low * low_scale) @ np.swapaxes(low_axes, -1, -2)
+        high = shoulders[..., None, :] + (self._high * high_scale) @ np.swapaxes(high_axes, -1, -2)
+        joints[..., self._LOW, :] = low
+        joints[..., self._HIGH, :] = high
+        joints[..., 6, :] = 0.5 * (low[..., -1, :] + high[..., 0, :])
         return size, high_axes
+
+
+def _length(vectors: NDArray) -> NDArray[np.float64]:
+    """[...,3] to [...]."""
+    return np.asarray(np.sqrt(dot(vectors, vectors)))
 
 
 _FACE_AXES = np.stack(
@@ -215,23 +225,32 @@ def joints_from_landmarks(landmarks_m: NDArray, template: TorsoTemplate) -> Join
     joint and the head's rotation come from ears and nose.
 
     Args:
-        landmarks_m: float [33,3], finite, the camera's axes.
+        landmarks_m: float [...,33,3], finite, the camera's axes.
         template: proportions of the trunk.
     """
     joints = LIMB_SOURCES @ landmarks_m
     size, chest_axes = template.fill(joints)
-    ears = 0.5 * (landmarks_m[7] + landmarks_m[8])
-    left = unit(landmarks_m[7] - landmarks_m[8])
-    face = landmarks_m[0] - ears
-    forwards = unit(face - (face @ left) * left)
-    axes = np.stack([left, cross(forwards, left), forwards], axis=1)
-    if not (left.any() and forwards.any()):  # ears or nose coincide: the head follows the chest
-        axes = chest_axes @ _FACE_AXES
+    left_ear, right_ear = landmarks_m[..., 7, :], landmarks_m[..., 8, :]
+    ears = 0.5 * (left_ear + right_ear)
+    left = unit(left_ear - right_ear)
+    face = landmarks_m[..., 0, :] - ears
+    forwards = unit(face - dot(face, left)[..., None] * left)
+    axes = np.stack([left, cross(forwards, left), forwards], axis=-1)
+    # Ears or nose coincide: the head follows the chest.
+    lost = ~(left.any(axis=-1) & forwards.any(axis=-1))
+    axes = np.where(lost[..., None, None], chest_axes @ _FACE_AXES, axes)
     head_rotation = axes @ _FACE_AXES.T
-    torso_m = size * template.lengths_m[_TORSO]
-    ears = ears + chest_axes @ (EAR_CORRECTION_TORSOS * torso_m)
-    joints[15] = ears - head_rotation @ (EARS_FROM_HEAD_JOINT_M * size)
-    return JointObservation(joints, landmarks_m[31:33] - landmarks_m[29:31], head_rotation)
+    torso_m = (size * template.lengths_m[_TORSO])[..., None]
+    ears = ears + _turned(chest_axes, EAR_CORRECTION_TORSOS * torso_m)
+    head = ears - _turned(head_rotation, EARS_FROM_HEAD_JOINT_M * size[..., None])
+    joints[..., 15, :] = head
+    toes = landmarks_m[..., 31:33, :] - landmarks_m[..., 29:31, :]
+    return JointObservation(joints, toes, head_rotation)
+
+
+def _turned(rotations: NDArray, vectors: NDArray) -> NDArray[np.float64]:
+    """[...,3,3] on [...,3]."""
+    return np.asarray((rotations @ vectors[..., None])[..., 0])
 
 
 def landmarks_of_rest(rest_joints_m: NDArray) -> NDArray[np.float64]:

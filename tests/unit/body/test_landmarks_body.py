@@ -281,3 +281,31 @@ def test_exception_config():
         LandmarksConfig(cutoff=1)
     with pytest.raises(ValidationError, match="length_frames"):
         LandmarksConfig(length_frames=0)
+
+
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_parity_whole_track_is_frame_by_frame(spoilt: bool) -> None:
+    rng = np.random.default_rng(0)
+    rest = conversion.landmarks_of_rest(SKELETON.joint_template)
+    landmarks = np.concatenate(
+        [rest + rng.normal(0, 0.02, (9, 33, 3)), rng.uniform(0.7, 1, (9, 33, 1))], axis=2
+    )
+    if spoilt:
+        landmarks[4, 11:] = np.nan  # one frame without a body
+    times_ns = np.arange(9) * 40_000_000
+    keypoints = np.concatenate([rng.uniform(0, 100, (9, 17, 2)), np.ones((9, 17, 1))], axis=2)
+    boxes = np.tile([0.0, 0.0, 60.0, 120.0], (9, 1))
+    one_by_one = LandmarksBody(SKELETON)
+    wanted = [
+        one_by_one.estimate("a", int(time), *rows).theta
+        for time, *rows in zip(times_ns, landmarks, keypoints, boxes, strict=True)
+    ]
+    found = LandmarksBody(SKELETON).estimate_track(times_ns, landmarks, keypoints, boxes)
+    np.testing.assert_allclose(found, np.stack(wanted), atol=1e-6)
+
+
+def test_shape_whole_track_of_no_frames() -> None:
+    empty = LandmarksBody(SKELETON).estimate_track(
+        np.zeros(0, np.int64), np.zeros((0, 33, 4)), np.zeros((0, 17, 3)), np.zeros((0, 4))
+    )
+    assert empty.shape == (0, 85)
