@@ -150,6 +150,12 @@ class PackedStore:
                 found[name] = np.array(array[rows])
         return StoredClip(found["silhouettes"], found["theta"], found["keypoints"])
 
+    def block(self, index: int) -> tuple[bytes, int]:
+        """Return a sequence's block as it lies in the file, and the CRC-32 it should have."""
+        block = self._blocks[index]
+        _, size = array_places(block.frames, self.height, self._has)
+        return self._data[block.offset : block.offset + size].tobytes(), block.crc
+
     def stamp(self, index: int) -> str:
         """See `SequenceStore.stamp`: the content's checksum."""
         return f"{self._blocks[index].crc:08x}"
@@ -157,9 +163,9 @@ class PackedStore:
     def verify(self, on_progress: Progress | None = None) -> list[str]:
         """Read everything and return the names of sequences whose content is damaged."""
         damaged = []
-        for place, block in enumerate(self._blocks):
-            _, size = array_places(block.frames, self.height, self._has)
-            if zlib.crc32(self._data[block.offset : block.offset + size].tobytes()) != block.crc:
+        for place in range(len(self._blocks)):
+            block, crc = self.block(place)
+            if zlib.crc32(block) != crc:
                 damaged.append(self.entries[place].name)
             if on_progress is not None:
                 on_progress(place + 1, len(self._blocks))

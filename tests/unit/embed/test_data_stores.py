@@ -290,9 +290,9 @@ def test_smoke_pack_command_splits(data: Path, tmp_path: Path) -> None:
 SLOW_PACK = """
 import sys, time
 from pathlib import Path
-from stages.embed.data import packing
+from stages.embed.data import packed_writer, packing
 from stages.embed.data.folders import FolderStore
-packing.SYNC_EVERY_S = 0.0
+packed_writer.SYNC_EVERY_S = 0.0
 store = FolderStore(Path(sys.argv[1]))
 def slowly(done, of):
     print(done, flush=True)
