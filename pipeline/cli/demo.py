@@ -99,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     _prepare(args.out, gallery, args.overwrite)
 
     run_with_progress(config_a, live=False, label="camera A", console=console, quiet=args.quiet)
-    _enrol(console, gallery, run_id, _assign(read_tracks(seen), camera_a))
+    _enrol(console, gallery, run_id, assign_tracks(read_tracks(seen), camera_a))
     summary = run_with_progress(
         config_b, live=False, label="camera B", console=console, quiet=args.quiet
     )
@@ -134,7 +134,7 @@ def read_tracks(folder: Path) -> list[TrackRow]:
         ]
 
 
-def _assign(rows: list[TrackRow], camera: TruthCamera) -> dict[int, str]:
+def assign_tracks(rows: list[TrackRow], camera: TruthCamera) -> dict[int, str]:
     """Return who each track is, by the frames in which it covers a person of the truth."""
     votes: dict[int, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -170,7 +170,7 @@ def _enrol(console: Console, path: Path, run_id: str, people: dict[int, str]) ->
 def judge(folder: Path, camera: TruthCamera, summary: dict[str, Any]) -> list[Verdict]:
     """Compare the pipeline's last word on each track with the truth."""
     rows = read_tracks(folder)
-    people = _assign(rows, camera)
+    people = assign_tracks(rows, camera)
     frames = Counter(row.track_id for row in rows)
     facts = {one["track_id"]: one for one in summary["stages"]["sink"]["per_track"]}
     verdicts = []

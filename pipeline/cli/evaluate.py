@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table as TerminalTable
-from rich.text import Text
 
-from pipeline.cli.options import printable, start_logging
+from pipeline.cli import evaluate_suite
+from pipeline.cli.evaluation_output import Bars, print_table, say
+from pipeline.cli.options import start_logging
 from pipeline.errors import InputError, UsageError
 from stages.embed.config import NETWORKS, RUNTIMES, Config
 from stages.embed.evaluation.protocols import PROTOCOLS
@@ -28,7 +18,6 @@ from stages.embed.evaluation.protocols import PROTOCOLS
 if TYPE_CHECKING:
     from stages.embed.data.interface import SequenceStore
     from stages.embed.evaluation.evaluate import Evaluation, EvaluationOptions
-    from stages.embed.evaluation.tables import Table
 
 HELP = "measure how well a network tells people apart"
 
@@ -42,23 +31,32 @@ NAMED = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.description = (
-        f"{HELP}: Rank-1/5/10, mAP and mINP, Rank-1 by views, open set, and accuracy against "
-        "window length, with gait energy images (gei), the untrained baseline, beside it. Writes "
-        "report.md, tables as CSV, plots as PNG and metrics.json."
+        f"{HELP}. With --data one network on a data set: Rank-1/5/10, mAP and mINP, Rank-1 by "
+        "views, open set, and accuracy against window length, with gait energy images (gei), the "
+        "untrained baseline, beside it; writes report.md, tables as CSV, plots as PNG and "
+        "metrics.json. With --suite several networks on a set of views and conditions that synth "
+        "has written; writes one page with its pictures, and all figures as JSON."
     )
     _add_data_options(parser)
     _add_network_options(parser)
     _add_measure_options(parser)
+    evaluate_suite.add_options(parser)
 
 
 def _add_data_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data")
-    group.add_argument(
+    chosen = group.add_mutually_exclusive_group(required=True)
+    chosen.add_argument(
         "--data",
         type=Path,
-        required=True,
         metavar="DIR|FILE",
         help="folder of id/type/view/, or a packed file",
+    )
+    chosen.add_argument(
+        "--suite",
+        type=Path,
+        metavar="DIR|FILE",
+        help="evaluation suite: a folder of packed files or of id/type/view/, or one packed file",
     )
     group.add_argument(
         "--partition",
@@ -80,9 +78,7 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="frames of a sequence that are used, the first ones",
     )
-    group.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder of the report"
-    )
+    group.add_argument("--out", type=Path, metavar="DIR", help="with --data: folder of the report")
     group.add_argument(
         "--overwrite", action="store_true", help="replace a former report in the same folder"
     )
@@ -90,12 +86,19 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
-    group.add_argument("--network", choices=NETWORKS, default="gei", help="what is evaluated")
+    group.add_argument(
+        "--network",
+        choices=NETWORKS,
+        default="gei",
+        help="what is evaluated; with --suite the weights say it, but for a .pt",
+    )
     group.add_argument(
         "--weights",
         type=Path,
+        nargs="+",
+        default=[],
         metavar="FILE",
-        help="the network's weights: .safetensors, or OpenGait's .pt",
+        help="the network's weights: .safetensors, or OpenGait's .pt; several with --suite",
     )
     group.add_argument(
         "--runtime", choices=RUNTIMES, default="auto", help="what runs the network; auto: the best"
@@ -146,7 +149,8 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
         "--scratch",
         type=Path,
         metavar="DIR",
-        help="where vectors beyond 2 GB are kept meanwhile; default: the folder of the report",
+        help="where vectors beyond 2 GB are kept meanwhile; default: the folder of the report or "
+        "page",
     )
     group.add_argument("--quiet", action="store_true", help="warnings, errors and the result only")
 
@@ -159,9 +163,10 @@ def run(args: argparse.Namespace) -> int:
         InputError, WeightsError: data or weights cannot be used.
         ResourceError: memory or disk ran out.
     """
-    if args.network == "gei" and args.weights is not None:
-        raise UsageError("--network gei takes no weights", hint="Give --network NAME too.")
     lengths = parse_lengths(args.lengths)
+    if args.suite is not None:
+        return evaluate_suite.run(args, lengths)
+    _check_single(args)
     console = start_logging(args.quiet)
     from stages.embed.evaluation.evaluate import evaluate
     from stages.embed.evaluation.protocols import choose_protocol
@@ -173,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args, lengths)
     prepare_report_dir(args.out, args.overwrite)
     embedder = load_embedder(config)
-    with _Bars(console, args.quiet) as bars:
+    with Bars(console, args.quiet) as bars:
         store = _open(args.data, bars)
         indices, probes, subjects = _test_part(store, args.partition)
         entries = [store.entries[i] for i in indices]
@@ -190,9 +195,9 @@ def run(args: argparse.Namespace) -> int:
         write_report(evaluation, args.out, lambda done, of: bars.show("report", done, of))
     _name_broken(evaluation, console)
     for note in evaluation.notes:
-        _say(console, f"note: {note}")
-    _print_table(ranks_table(evaluation))
-    _say(console, f"protocol {evaluation.protocol}; report in {args.out}")
+        say(console, f"note: {note}")
+    print_table(ranks_table(evaluation))
+    say(console, f"protocol {evaluation.protocol}; report in {args.out}")
     return 0
 
 
@@ -210,6 +215,20 @@ def parse_lengths(text: str) -> tuple[int, ...]:
                 hint=f"Give numbers with commas between them, as in --lengths {LENGTHS}.",
             )
     return tuple(sorted({int(word) for word in words if word != WHOLE}))
+
+
+def _check_single(args: argparse.Namespace) -> None:
+    """Check what goes with --data; UsageError."""
+    if args.out is None:
+        raise UsageError("--data needs --out DIR, the folder of the report")
+    if len(args.weights) > 1:
+        raise UsageError(
+            f"--data evaluates one network, and --weights names {len(args.weights)} files",
+            hint="Several are compared on a suite: --suite DIR --weights A B --accuracy FILE.md",
+        )
+    if args.network == "gei" and args.weights:
+        raise UsageError("--network gei takes no weights", hint="Give --network NAME too.")
+    evaluate_suite.check_unused(args)
 
 
 def _options(args: argparse.Namespace, lengths: tuple[int, ...]) -> EvaluationOptions:
@@ -241,7 +260,7 @@ def _config(args: argparse.Namespace) -> Config:
 
     options = {
         "network": args.network,
-        "weights": args.weights,
+        "weights": args.weights[0] if args.weights else None,
         "height": args.height,
         "runtime": args.runtime,
         "device": args.device,
@@ -253,7 +272,7 @@ def _config(args: argparse.Namespace) -> Config:
         raise UsageError(f"--device {args.device}: {error.errors()[0]['msg']}") from error
 
 
-def _open(path: Path, bars: _Bars) -> SequenceStore:
+def _open(path: Path, bars: Bars) -> SequenceStore:
     from stages.embed.data.opening import open_store
 
     return open_store(
@@ -297,51 +316,6 @@ def _name_broken(evaluation: Evaluation, console: Console) -> None:
     for method in evaluation.methods:
         found += [(f"{name} ({method.name})", reason) for name, reason in method.broken]
     for name, reason in found[:NAMED]:
-        _say(console, f"skipped {name}: {reason}")
+        say(console, f"skipped {name}: {reason}")
     if len(found) > NAMED:
-        _say(console, f"and {len(found) - NAMED} more skipped, see skipped.csv")
-
-
-def _print_table(table: Table) -> None:
-    """Print a table to standard output."""
-    console = Console(highlight=False)
-    _say(console, table.title)
-    shown = TerminalTable(box=None, pad_edge=False)
-    for i, name in enumerate(table.header):
-        shown.add_column(name, justify="left" if i < table.left else "right", no_wrap=i == 0)
-    for row in table.rows:
-        shown.add_row(*(Text(printable(cell)) for cell in row))
-    console.print(shown)
-
-
-class _Bars(AbstractContextManager["_Bars"]):
-    """Progress bars on the terminal, one for each kind of work that takes more than one step."""
-
-    def __init__(self, console: Console, quiet: bool) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        self._bars = Progress(*columns, TimeRemainingColumn(), console=console, disable=quiet)
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _Bars:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bars.stop()
-
-    def show(self, what: str, done: int, total: int) -> None:
-        """Show how far a kind of work is."""
-        if what not in self._tasks:
-            if done >= total:
-                return
-            self._tasks[what] = self._bars.add_task(what, total=total)
-        self._bars.update(self._tasks[what], completed=done, total=total)
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(printable(text), markup=False, soft_wrap=True, highlight=False)
+        say(console, f"and {len(found) - NAMED} more skipped, see skipped.csv")

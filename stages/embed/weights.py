@@ -111,6 +111,18 @@ def load(path: Path, network: str) -> Weights:
     return Weights(path, network, config, tensors, hash_of(data))
 
 
+def network_of(path: Path) -> str:
+    """Return the name of the network whose weights a file holds.
+
+    Raises:
+        WeightsError: the file is missing, empty or damaged, or does not say it.
+    """
+    name = _header(path, _read(path))[1].get("network")
+    if not isinstance(name, str):
+        raise WeightsError(f"weights {path} do not say which network they are of", hint=HINT)
+    return name
+
+
 def check_shapes(weights: Weights, expected: Shapes) -> None:
     """Check that the file holds exactly these tensors.
 

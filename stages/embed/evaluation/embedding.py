@@ -93,7 +93,7 @@ def embed_store(
     check_store(embedder, store)
     ordered = np.unique(np.asarray(indices, np.int64))
     chosen = {int(i): choose(int(i), store.entries[i]) for i in ordered}
-    vectors = _room((len(ordered), *embedder.vector_shape), limits)
+    vectors = room_for((len(ordered), *embedder.vector_shape), limits)
     row_of = {int(index): row for row, index in enumerate(ordered)}
     good = np.zeros(len(ordered), bool)
     broken: dict[int, str] = {}
@@ -237,8 +237,12 @@ def _embed_one(embedder: Embedder, clip: StoredClip) -> np.ndarray | str:
         return str(error)
 
 
-def _room(shape: tuple[int, ...], limits: EmbeddingLimits) -> np.ndarray:
-    """Return float32 of `shape`, in memory or mapped from a file without a name."""
+def room_for(shape: tuple[int, ...], limits: EmbeddingLimits) -> np.ndarray:
+    """Return zeros float32 of `shape`, in memory or mapped from a file without a name.
+
+    Raises:
+        ResourceError: there is no room on the disk.
+    """
     size = int(np.prod(shape)) * 4
     if size <= limits.vectors_mb << 20:
         return np.zeros(shape, np.float32)

@@ -46,7 +46,7 @@ def plots_of(evaluation: Evaluation) -> dict[str, Callable[[], Figure]]:
 
 def cmc_plot(evaluation: Evaluation) -> Figure:
     """Draw the share of probes found among the first k, by network and group."""
-    figure, axes = _axes(6.4, 4.2)
+    figure, axes = new_axes(6.4, 4.2)
     last = 1
     for line, method in enumerate(evaluation.methods):
         for name, colour in _group_colours(evaluation, line):
@@ -65,8 +65,8 @@ def cmc_plot(evaluation: Evaluation) -> Figure:
     axes.set_title("Cumulative match, whole gallery")
     axes.set_xticks([1, *range(5, last + 1, 5)])
     axes.set_xlim(0.5, last + 0.5)
-    _percent_axis(axes)
-    _legend(axes)
+    percent_axis(axes)
+    legend(axes)
     return figure
 
 
@@ -85,7 +85,7 @@ def view_plot(evaluation: Evaluation) -> Figure:
     for row, method in enumerate(methods):
         for column, matrix in enumerate(method.closed.matrices):
             axes = grid[row][column]
-            image = _heat_map(axes, 100 * matrix.rank1(), matrix.probe_views)
+            image = heat_map(axes, 100 * matrix.rank1(), matrix.probe_views)
             group = "" if matrix.group == "all" else f", {matrix.group}"
             mean = 100 * matrix.mean()
             axes.set_title(f"{label_of(method)}{group}: mean {mean:.1f} %", fontsize=10)
@@ -129,14 +129,14 @@ def length_plot(evaluation: Evaluation) -> Figure:
     for axes in grid:
         axes.set_xticks(places, labels)
         axes.set_xlabel("frames of the probe")
-        _percent_axis(axes)
-        _legend(axes)
+        percent_axis(axes)
+        legend(axes)
     return figure
 
 
 def det_plot(evaluation: Evaluation) -> Figure:
     """Draw misses against false alarms, with the band in which 8 of 10 splits lie."""
-    figure, axes = _axes(6.0, 4.6)
+    figure, axes = new_axes(6.0, 4.6)
     lowest = 100.0
     for line, (label, found) in enumerate(_opened(evaluation)):
         fpir, (mean, low, high) = 100 * found.curve_fpir, 100 * found.curve_miss
@@ -153,8 +153,8 @@ def det_plot(evaluation: Evaluation) -> Figure:
     axes.set_xlabel("strangers given a name (FPIR), %")
     axes.set_ylabel("enrolled not given theirs (1 - TPIR), %")
     axes.set_title("Detection error trade-off, open set")
-    _percent_axis(axes)
-    _legend(axes)
+    percent_axis(axes)
+    legend(axes)
     return figure
 
 
@@ -182,20 +182,20 @@ def score_plot(evaluation: Evaluation) -> Figure:
         axes.set_xlabel("score, 1 / (1 + distance)")
         axes.set_ylabel("probes a bin, %")
         axes.set_ylim(bottom=0)
-        _quiet(axes)
+        quiet(axes)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+def new_axes(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     return figure, figure.subplots()
 
 
-def _heat_map(axes: Axes, values: np.ndarray, views: tuple[str, ...]) -> AxesImage:
+def heat_map(axes: Axes, values: np.ndarray, views: tuple[str, ...]) -> AxesImage:
     """Draw percent [v,v]; cells that do not count stay grey."""
     from matplotlib import colormaps
 
@@ -224,18 +224,18 @@ def _opened(evaluation: Evaluation) -> list[tuple[str, OpenSet]]:
     return [(label_of(m), m.open) for m in evaluation.methods if m.open is not None]
 
 
-def _percent_axis(axes: Axes) -> None:
+def percent_axis(axes: Axes) -> None:
     axes.set_ylim(-2, 102)
-    _quiet(axes)
+    quiet(axes)
 
 
-def _quiet(axes: Axes) -> None:
+def quiet(axes: Axes) -> None:
     axes.grid(True, color="#e5e5e5", lw=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes) -> None:
     """Put the legend below the plot, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     count = len(handles)

@@ -195,7 +195,7 @@ def metrics_of(evaluation: Evaluation) -> dict[str, Any]:
         "versions": dict(evaluation.versions),
         "networks": [_method_data(method) for method in evaluation.methods],
     }
-    return {name: _plain(value) for name, value in found.items()}
+    return {name: plain(value) for name, value in found.items()}
 
 
 def _method_data(method: MethodResult) -> dict[str, Any]:
@@ -280,12 +280,12 @@ def _spread_data(values: Spread) -> dict[str, float]:
     return {"mean": values.mean, "median": values.median, "std": values.std}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return what JSON can hold: no arrays, no nan."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

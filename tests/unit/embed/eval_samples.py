@@ -55,6 +55,9 @@ class ArrayStore:
         nothing = np.zeros((0, 85), np.float32), np.zeros((0, 17, 3), np.float32)
         return StoredClip(sils[rows], *nothing)
 
+    def stamp(self, index: int) -> str:
+        return self.entries[index].name
+
 
 class MeanEmbedder:
     """A stand-in for a trained network: mean columns and rows as float32 [11,2]. Knows no torch."""
