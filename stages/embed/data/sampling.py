@@ -3,14 +3,21 @@
 A step's choice is a function of the seed and the step's number alone, so that a training that was
 killed goes on with the very batches that it would have seen. Nothing is remembered between steps.
 
+Of a subject's sequences a batch takes each equally often, or with `views` or `kinds` those that
+differ most: what training must learn to overlook should differ within a subject, else it becomes a
+cue.
+
 An epoch is as many steps as it takes to draw every subject once. Subjects come in an order drawn
 for each epoch; what does not fill the epoch's last step is drawn from the same order's beginning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -20,7 +27,8 @@ from pipeline.errors import InputError
 from stages.embed.data.interface import Entry
 
 # Streams of random numbers that must not meet.
-SUBJECTS, SEQUENCES, FRAMES, LENGTHS = range(4)
+SUBJECTS, SEQUENCES, FRAMES, LENGTHS, SPREAD = range(5)
+RUN_NUMBER = re.compile(r"[-_]\d+$")  # what tells nm-01 from nm-02
 
 
 class SamplerConfig(BaseModel):
@@ -42,6 +50,17 @@ class SamplerConfig(BaseModel):
     )
     skip: int = Field(
         0, ge=0, le=64, description="ordered: frames that may be left out of the stretch drawn from"
+    )
+
+    views: Literal["any", "spread"] = Field(
+        "any",
+        description="spread: a subject's sequences in a batch come from views far apart, one from "
+        "each of `sequences` equal stretches of its views in their order (degrees, else names)",
+    )
+    kinds: Literal["any", "spread"] = Field(
+        "any",
+        description="spread: of as many kinds as there are, first of those that differ by more "
+        "than a number at the end (nm-01 and cl-01 before nm-01 and nm-02)",
     )
 
     @model_validator(mode="after")
@@ -141,7 +160,39 @@ class Sampler:
         return [self._labels[i] for i in order[chosen]]
 
     def _sequences(self, step: int, label: int) -> list[int]:
-        """Return a subject's sequences for a step.
+        """Return a subject's sequences for a step."""
+        if "spread" in (self.config.views, self.config.kinds):
+            return self._spread(step, label)
+        return self._in_turn(step, label)
+
+    def _spread(self, step: int, label: int) -> list[int]:
+        """Return sequences whose views, kinds or both differ as much as they can.
+
+        None comes twice as long as the subject has others.
+        """
+        rng = np.random.default_rng((self._seed, SPREAD, step, label))
+        wanted, indices = self.config.sequences, self._by_label[label]
+        entries = self._entries
+        views: list[set[str]] = []
+        if self.config.views == "spread":
+            in_order = ordered_views({entries[index].view for index in indices})
+            views = stretches(in_order, wanted, int(rng.integers(len(in_order))))
+        kinds: Counter[str] = Counter()
+        drawn: list[int] = []
+        for place in range(wanted):
+            left = _fewest(indices, drawn.count)
+            if views:
+                left = [i for i in left if entries[i].view in views[place]] or left
+            if self.config.kinds == "spread":
+                left = _fewest(left, lambda i: kinds[kind_of(entries[i])])
+                left = _fewest(left, lambda i: kinds[entries[i].kind])
+            index = left[int(rng.integers(len(left)))]
+            drawn.append(index)
+            kinds.update({kind_of(entries[index]), entries[index].kind})
+        return drawn
+
+    def _in_turn(self, step: int, label: int) -> list[int]:
+        """Return the next of a subject's sequences.
 
         Over the epochs it is an endless row of permutations of the subject's sequences, so that
         each is drawn equally often.
@@ -160,6 +211,40 @@ class Sampler:
         """Return how many frames a sequence, or all of a batch, have."""
         low, high = self.config.frames_min, self.config.frames
         return int(rng.integers(low, high + 1)) if low else high
+
+
+def ordered_views(views: Iterable[str]) -> list[str]:
+    """Return views in the order of their degrees if all are numbers, else of their names."""
+    distinct = sorted(set(views))
+    try:
+        degrees = {view: float(view) for view in distinct}
+    except ValueError:
+        return distinct
+    return sorted(distinct, key=lambda view: degrees[view])
+
+
+def stretches(views: Sequence[str], count: int, first: int) -> list[set[str]]:
+    """Cut a circle of views, beginning at place `first`, into `count` stretches as equal as can be.
+
+    With fewer views than stretches, some views stand in several.
+    """
+    size = len(views)
+    bounds = [place * size // count for place in range(count + 1)]
+    return [
+        {views[(first + i) % size] for i in range(low, max(high, low + 1))}
+        for low, high in pairwise(bounds)
+    ]
+
+
+def kind_of(entry: Entry) -> str:
+    """Return a sequence's kind without the number that tells its repetitions apart."""
+    return RUN_NUMBER.sub("", entry.kind)
+
+
+def _fewest(indices: Sequence[int], times: Callable[[int], int]) -> list[int]:
+    """Return those that occurred the fewest times."""
+    least = min(times(index) for index in indices)
+    return [index for index in indices if times(index) == least]
 
 
 def draw_frames(

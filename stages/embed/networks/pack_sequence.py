@@ -7,10 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-
-def max_over(x: Tensor, dim: int) -> Tensor:
-    """Return the maximum over `dim`. Where values tie, the gradient is shared among them."""
-    return x.amax(dim)
+from stages.embed.networks.training_operations import shared_maximum
 
 
 class PackSequenceWrapper(nn.Module):
@@ -20,7 +17,7 @@ class PackSequenceWrapper(nn.Module):
     Out: [n,c,...], with `lengths` one row for each of them.
     """
 
-    def __init__(self, pool: Callable[[Tensor, int], Tensor] = max_over) -> None:
+    def __init__(self, pool: Callable[[Tensor, int], Tensor] = shared_maximum) -> None:
         super().__init__()
         self.pool = pool
 

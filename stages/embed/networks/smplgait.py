@@ -12,6 +12,7 @@ Where ours differs:
 - Without the body branch (`use_smpl=False` at construction) the head pools the 16x11 feature, not a
   padded one. A network that has the branch but gets no body multiplies by the identity, so that
   its head sees the scale it was trained with.
+- With `unit` embeddings have length 1 part by part; published ones have any length.
 - `class_num=0` builds it without the BNNecks, which only training reads.
 - Ties in a maximum share the gradient.
 
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,6 +37,8 @@ from stages.embed.networks.interface import SILHOUETTES, THETA, GaitNetwork
 from stages.embed.networks.pack_sequence import PackSequenceWrapper
 from stages.embed.networks.separate_fc import SeparateFCs
 from stages.embed.networks.set_block import SetBlockWrapper
+from stages.embed.networks.training_operations import rows_first
+from stages.embed.networks.unit_parts import UnitParts
 
 NAME = "smplgait"
 THETA_SIZE = 85
@@ -53,6 +57,7 @@ class SMPLGaitConfig:
         out_channels: numbers a part in the embedding.
         channels: width of each of the three pairs of convolutions; narrower ones than the paper's
             train on a processor. A list, as files hold it, becomes a tuple.
+        unit: bring each part of an embedding to length 1, see `unit_parts`.
     """
 
     height: int = 64
@@ -60,6 +65,7 @@ class SMPLGaitConfig:
     class_num: int = 0
     out_channels: int = 256
     channels: tuple[int, int, int] = CHANNELS
+    unit: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.channels, list):
@@ -69,8 +75,9 @@ class SMPLGaitConfig:
         numbers = (self.height, self.class_num, self.out_channels, *self.channels)
         if any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
             raise ValueError(f"whole numbers expected, got {numbers}")
-        if not isinstance(self.use_smpl, bool):
-            raise ValueError(f"use_smpl must be true or false, got {self.use_smpl!r}")
+        for name in ("use_smpl", "unit"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         if self.height not in SIZES_HW:
             raise ValueError(f"height must be one of {sorted(SIZES_HW)}, got {self.height}")
         if not (0 <= self.class_num <= 1_000_000 and 1 <= self.out_channels <= 4096):
@@ -81,7 +88,25 @@ class SMPLGaitConfig:
             raise ValueError(f"channels must lie in 1..4096, got {self.channels}")
 
 
-def plain_backbone(widths: Sequence[int] = CHANNELS) -> nn.Sequential:
+class Backbone(nn.Sequential):
+    """Layers one after the other. In training a halving comes before the activation ahead of it.
+
+    A leaky ReLU keeps the order of numbers, so the maximum of four is the same before and after;
+    after it there is a quarter left to work on. Runtimes join it with the convolution instead.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = list(self)
+        if self.training:
+            for place, (layer, after) in enumerate(pairwise(self)):
+                if isinstance(layer, nn.LeakyReLU) and isinstance(after, nn.MaxPool2d):
+                    layers[place : place + 2] = after, layer
+        for layer in layers:
+            x = layer(x)
+        return x
+
+
+def plain_backbone(widths: Sequence[int] = CHANNELS) -> Backbone:
     """Six convolutions, two halvings: [m,1,h,w] to [m,c,h/4,w/4], c the last width (256)."""
     layers: list[nn.Module] = []
     channels = 1
@@ -93,7 +118,7 @@ def plain_backbone(widths: Sequence[int] = CHANNELS) -> nn.Sequential:
             layers.append(nn.Conv2d(channels, wider, kernel, padding=kernel // 2, bias=False))
             layers.append(nn.LeakyReLU(inplace=True))
             channels = wider
-    return nn.Sequential(*layers)
+    return Backbone(*layers)
 
 
 class BodyMatrix(nn.Module):
@@ -129,7 +154,7 @@ def apply_matrix(feature: Tensor, matrix: Tensor) -> Tensor:
         [m,c,h,side].
     """
     c, h, w = feature.shape[1:]
-    rows = feature.reshape(-1, c * h, w)  # [m,c*h,w]
+    rows = rows_first(feature).reshape(-1, c * h, w)  # [m,c*h,w]
     return torch.bmm(rows, matrix[:, :w]).unflatten(1, (c, h))  # [m,c,h,side]
 
 
@@ -149,6 +174,7 @@ class SMPLGait(GaitNetwork):
         self.horizontal_pooling = HorizontalPooling(BINS)
         parts, channels = self.horizontal_pooling.parts, self.config.out_channels
         self.fcs = SeparateFCs(parts, self.config.channels[-1], channels)
+        self.unit = UnitParts(parts, channels) if self.config.unit else None
         classes = self.config.class_num
         self.bn_necks = SeparateBNNecks(parts, channels, classes) if classes else None
 
@@ -224,7 +250,8 @@ class SMPLGait(GaitNetwork):
 
     def head_part(self, pooled: Tensor) -> Tensor:  # type: ignore[override]
         """Return the embeddings [n,c,p] of features pooled over time [n,256,h/4,side]."""
-        return self.fcs(self.horizontal_pooling(pooled))
+        embeddings = self.fcs(self.horizontal_pooling(pooled))
+        return embeddings if self.unit is None else self.unit(embeddings)
 
     def export_config(self) -> dict[str, Any]:
         """Return the config as plain data, for the weights file."""

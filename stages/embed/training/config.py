@@ -12,6 +12,7 @@ from stages.embed.data.augmentation import AugmentationConfig
 from stages.embed.data.sampling import SamplerConfig
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 
 
 class Block(BaseModel):
@@ -100,6 +101,23 @@ class TripletLoss(Block):
     weight: float = Field(1.0, gt=0, le=1000, description="factor in the sum of losses")
 
 
+class ContrastiveLoss(Block):
+    """The supervised contrastive loss on the embeddings' directions, part by part."""
+
+    temperature: float = Field(
+        0.12, ge=0.01, le=10, description="of the softmax; lower: harder negatives count more"
+    )
+    measure: Literal["cosine", "euclidean"] = Field(
+        "cosine",
+        description="cosine: of each part's vectors; euclidean: minus the distance over the "
+        "batch's mean distance, as names are decided by",
+    )
+    whole: float = Field(
+        0.0, ge=0, le=1, description="share of the loss on the mean over the parts, 0..1"
+    )
+    weight: float = Field(1.0, gt=0, le=1000, description="factor in the sum of losses")
+
+
 class SoftmaxLoss(Block):
     """The class loss on the logits, part by part."""
 
@@ -114,12 +132,13 @@ class Losses(Block):
     """What a phase minimises: the weighted sum of those that are there."""
 
     triplet: TripletLoss | None = Field(None, description="leave out for none")
+    contrastive: ContrastiveLoss | None = Field(None, description="leave out for none")
     softmax: SoftmaxLoss | None = Field(None, description="leave out for none")
 
     @model_validator(mode="after")
     def _any(self) -> Losses:
-        if self.triplet is None and self.softmax is None:
-            raise ValueError("a phase needs triplet, softmax or both")
+        if self.triplet is None and self.contrastive is None and self.softmax is None:
+            raise ValueError("a phase needs at least one of triplet, contrastive, softmax")
         return self
 
 
@@ -182,6 +201,12 @@ class TrainConfig(Block):
         "auto",
         description="of the forward pass; auto: bfloat16 on CUDA (float16 where the device has "
         "none), float32 on a processor; weights and losses are always float32",
+    )
+    memory_format: MemoryFormat = Field(
+        "auto",
+        description="how pictures lie in memory; auto: channels_last for networks with 2D "
+        "convolutions on a processor, and in half precision on CUDA, where it is faster; weights "
+        "files do not depend on it",
     )
     clip_norm: float | None = Field(
         None, gt=0, description="the gradient is shortened to this length; none: never"

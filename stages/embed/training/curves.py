@@ -22,10 +22,12 @@ CURVE_COLUMNS = (
     "lr",
     "loss",
     "triplet_loss",
+    "contrastive_loss",
     "softmax_loss",
     "nonzero_share",
     "positive_distance",
     "negative_distance",
+    "nearest_right",
     "accuracy",
     "grad_norm",
     "loss_scale",
@@ -33,6 +35,8 @@ CURVE_COLUMNS = (
     "frames_per_s",
 )
 EVALUATION_COLUMNS = ("step", "phase", "subjects", "sequences", "rank1", "mAP", "eer")
+LOSSES = ("loss", "triplet_loss", "contrastive_loss", "softmax_loss")
+SHARES = ("nonzero_share", "nearest_right", "accuracy")
 PICTURE_INCHES = (10, 7)
 
 Value = float | int | str | None
@@ -96,8 +100,10 @@ class Course:
     def read(self) -> list[dict[str, str]]:
         """Return the whole rows of the file, none if it is not there.
 
+        Columns that the file does not have yet, because later versions added them, are empty.
+
         Raises:
-            InputError: the file has other columns.
+            InputError: the file has columns that are not known, or in another order.
         """
         try:
             lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -105,14 +111,17 @@ class Course:
             return []
         whole = [line for line in lines if line.endswith("\n")]
         table = list(csv.reader(whole))
-        if table and tuple(table[0]) != self.columns:
+        if not table:
+            return []
+        there = table[0]
+        if there != [name for name in self.columns if name in there] or there[:1] != ["step"]:
             raise InputError(
-                f"{self.path} has columns {table[0]}, expected {list(self.columns)}",
+                f"{self.path} has columns {there}, expected {list(self.columns)}",
                 hint="Was it changed, or written by another version? Begin in another folder.",
             )
-        width = len(self.columns)
-        rows = [row for row in table[1:] if len(row) == width and row[0].isdecimal()]
-        return [dict(zip(self.columns, row, strict=True)) for row in rows]
+        rows = [row for row in table[1:] if len(row) == len(there) and row[0].isdecimal()]
+        empty = dict.fromkeys(self.columns, "")
+        return [empty | dict(zip(there, row, strict=True)) for row in rows]
 
 
 def draw(
@@ -125,8 +134,8 @@ def draw(
     figure = Figure(figsize=PICTURE_INCHES, layout="constrained")
     axes = figure.subplots(2, 2)
     panels = (
-        ("loss", curve, ("loss", "triplet_loss", "softmax_loss"), "log"),
-        ("shares", curve, ("nonzero_share", "accuracy"), "linear"),
+        ("loss", curve, LOSSES, "log"),
+        ("shares", curve, SHARES, "linear"),
         ("learning rate", curve, ("lr",), "log"),
         ("evaluation", tried, ("rank1", "mAP", "eer"), "linear"),
     )

@@ -1,8 +1,10 @@
-"""What training minimises: the batch-all triplet loss and the class loss, part by part.
+"""What training minimises, part by part: the batch-all triplet loss, the supervised contrastive
+loss and the class loss. The first two compare within a batch and need no list of classes.
 
 Triplets: Hermans, Beyer, Leibe, "In Defense of the Triplet Loss for Person Re-Identification",
 2017, with the mean over the non-zero ones, as GaitSet (Chao et al., AAAI 2019) and the field after
-it train. Label smoothing: Szegedy et al., CVPR 2016. Written from the papers.
+it train. Contrastive: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, the form with
+the mean outside the logarithm. Label smoothing: Szegedy et al., CVPR 2016. Written from the papers.
 
 Letters: n sequences in a batch, c numbers for each of p body parts, t pairs of an anchor and a
 positive.
@@ -11,6 +13,7 @@ positive.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +22,9 @@ from torch import Tensor
 # A squared distance below this share of the two squared lengths is rounding (float32), not
 # distance: it counts as 0, and its gradient as 0.
 ROUNDING = 1e-6
+# Shorter embeddings than this are divided by this, not by their length, so that the gradient of a
+# vanishing one stays finite.
+SHORTEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +42,20 @@ class TripletTerms:
     nonzero_share: Tensor
     positive_distance: Tensor
     negative_distance: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ContrastiveTerms:
+    """What a batch says of who is like whom. Both are scalars; only `loss` carries a gradient.
+
+    Attributes:
+        loss: mean over anchors and parts; 0 if no anchor has another positive.
+        nearest_right: share of those anchors whose likest other sequence, by the likeness
+            averaged over the parts, is of the same subject, 0..1; 0 if there are none.
+    """
+
+    loss: Tensor
+    nearest_right: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +118,66 @@ def triplet_terms(embeddings: Tensor, labels: Tensor, margin: float) -> TripletT
     )
 
 
+def contrastive_terms(
+    embeddings: Tensor,
+    labels: Tensor,
+    temperature: float,
+    measure: Literal["cosine", "euclidean"] = "cosine",
+    whole: float = 0.0,
+) -> ContrastiveTerms:
+    """Let every anchor find its positives among all other sequences, each part on its own.
+
+    An anchor's loss is the cross-entropy of its likenesses over `temperature`, averaged over its
+    positives, a sequence to itself left out. Anchors without another positive are left out; they
+    still are negatives of the others. All is float32, under autocast too.
+
+    Args:
+        embeddings: [n,c,p], of any length.
+        labels: int [n].
+        temperature: above 0. The lower, the more the hardest negatives count.
+        measure: of likeness. cosine: of the vectors brought to length 1. euclidean: minus the
+            distance, in units of the batch's mean distance, so that neither a vector common to
+            all nor the scale of the embeddings says anything; it is what names are decided by.
+        whole: share, 0..1, of the same loss on the likeness averaged over the parts.
+    """
+    with torch.autocast(embeddings.device.type, enabled=False):
+        likeness = _cosines(embeddings) if measure == "cosine" else -pair_distances(embeddings)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = (labels[:, None] == labels[None, :]) & ~itself  # [n,n]
+    together = likeness.mean(0, keepdim=True)  # [1,n,n]
+    if measure == "euclidean":
+        likeness, together = _in_mean_distances(likeness), _in_mean_distances(together)
+    anchors = (positive.sum(1) > 0).sum()
+    loss = (1 - whole) * _contrast(likeness / temperature, positive, itself)
+    if whole > 0:
+        loss = loss + whole * _contrast(together / temperature, positive, itself)
+    return ContrastiveTerms(
+        loss=loss, nearest_right=_nearest_right(together[0].detach(), positive, itself, anchors)
+    )
+
+
+def _cosines(embeddings: Tensor) -> Tensor:
+    """Cosines [p,n,n] of embeddings [n,c,p]."""
+    x = F.normalize(embeddings.float().permute(2, 0, 1), dim=-1, eps=SHORTEST)  # [p,n,c]
+    return torch.bmm(x, x.transpose(1, 2))
+
+
+def _in_mean_distances(likeness: Tensor) -> Tensor:
+    """Minus distances [p,n,n] in units of each part's mean distance, which gets no gradient."""
+    n = likeness.shape[-1]
+    mean = -likeness.detach().sum((1, 2), keepdim=True) / max(n * (n - 1), 1)
+    return likeness / mean.clamp_min(SHORTEST)
+
+
+def _contrast(logits: Tensor, positive: Tensor, itself: Tensor) -> Tensor:
+    """Mean cross-entropy over anchors and parts of logits [p,n,n]; 0 without any positive."""
+    positives = positive.sum(1)  # [n]
+    shares = _log_softmax_of_others(logits, itself)  # [p,n,n]
+    found = -(shares * positive).sum(2) / positives.clamp_min(1)  # [p,n], 0 without positives
+    anchors = (positives > 0).sum()
+    return found.sum() / (anchors * len(logits)).clamp_min(1)
+
+
 def class_terms(
     logits: Tensor, labels: Tensor, *, scale: float = 16.0, label_smoothing: float = 0.0
 ) -> ClassTerms:
@@ -114,6 +194,19 @@ def class_terms(
     loss = F.cross_entropy(scaled, targets, label_smoothing=label_smoothing)
     hits = scaled.detach().argmax(1) == targets  # [n,p]
     return ClassTerms(loss=loss, accuracy=hits.float().mean())
+
+
+def _log_softmax_of_others(scores: Tensor, itself: Tensor) -> Tensor:
+    """Return the logarithms [p,n,n] of each row's softmax without its diagonal, there 0."""
+    shares = scores.masked_fill(itself, -torch.inf).log_softmax(2)
+    # Nothing of the diagonal's infinity, nor of a batch of one, may reach a product with 0.
+    return shares.masked_fill(itself, 0.0)
+
+
+def _nearest_right(likeness: Tensor, positive: Tensor, itself: Tensor, anchors: Tensor) -> Tensor:
+    """Return the share of anchors with a positive whose largest likeness [n,n] is to one."""
+    nearest = likeness.masked_fill(itself, -torch.inf).argmax(1, keepdim=True)  # [n,1]
+    return positive.gather(1, nearest).sum() / anchors.clamp_min(1)
 
 
 def _mean_where(distances: Tensor, mask: Tensor) -> Tensor:

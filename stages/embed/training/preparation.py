@@ -23,7 +23,7 @@ from stages.embed.data.opening import open_store
 from stages.embed.data.partition import Partition, labels_of, load_partition, split_subjects
 from stages.embed.evaluation.protocols import GENERIC
 from stages.embed.networks.catalogue import build_network
-from stages.embed.networks.interface import SILHOUETTES, GaitNetwork
+from stages.embed.networks.interface import SILHOUETTES, THETA, GaitNetwork
 from stages.embed.training.config import Phase, TrainConfig
 
 log = logging.getLogger(__name__)
@@ -157,9 +157,7 @@ def _check_test(config: TrainConfig, data: Data) -> None:
     if not data.test_subjects:
         log.warning("no subject is kept for testing: the network is not evaluated")
         return
-    shares = [1.0] if config.evaluation.final else []
-    shares += [config.evaluation.share] if config.evaluation.every else []
-    for share in shares:
+    for share in _evaluated_shares(config):
         entries = [data.test_store.entries[index] for index in data.test_indices(share)]
         try:
             GENERIC.roles(entries)
@@ -169,6 +167,12 @@ def _check_test(config: TrainConfig, data: Data) -> None:
                 hint="Give another partition, or train without: data.test_share=0, or "
                 "evaluation.every=0 and evaluation.final=false.",
             ) from error
+
+
+def _evaluated_shares(config: TrainConfig) -> list[float]:
+    """Return which shares of the test subjects the network will be tried on."""
+    shares = [1.0] if config.evaluation.final else []
+    return shares + ([config.evaluation.share] if config.evaluation.every else [])
 
 
 def make_network(config: TrainConfig, data: Data) -> GaitNetwork:
@@ -194,7 +198,9 @@ def make_network(config: TrainConfig, data: Data) -> GaitNetwork:
         raise ConfigError(
             f"network.config: {config.network.name} cannot take it: {error}"
         ) from error
-    _check_height(network, data)
+    _check_reads(network, data.store, "training")
+    if _evaluated_shares(config) and data.test_subjects:
+        _check_reads(network, data.test_store, "test")
     if config.init is not None:
         _start_from(network, config.init, new_classifier=config.init_classifier == "new")
     for phase in config.phases:
@@ -248,13 +254,23 @@ def names_of_frozen(network: GaitNetwork, phase: Phase) -> set[str]:
     return frozen
 
 
-def _check_height(network: GaitNetwork, data: Data) -> None:
+def _check_reads(network: GaitNetwork, store: SequenceStore, which: str) -> None:
+    """Check that sequences are of the network's size and have what it reads; InputError."""
     size = network.silhouette_hw
-    if SILHOUETTES in network.reads and size is not None and size[0] != data.store.height:
+    if SILHOUETTES in network.reads and size is not None and size[0] != store.height:
         raise InputError(
-            f"{network.name} is built for silhouettes of height {size[0]}, the data have "
-            f"{data.store.height}",
-            hint=f"Say --set network.config.height={data.store.height}.",
+            f"{network.name} is built for silhouettes of height {size[0]}, the {which} data have "
+            f"{store.height}",
+            hint=f"Say --set network.config.height={store.height}, or make the data anew.",
+        )
+    lacking = [name for name in network.reads if name not in store.has]
+    if lacking:
+        without = " or train without SMPL rows: --set network.config.use_smpl=false,"
+        raise InputError(
+            f"{network.name} reads {', '.join(network.reads)}; not every sequence of the {which} "
+            f"data has {', '.join(lacking)}",
+            hint=f"Add them to each sequence,{without if lacking == [THETA] else ''} or choose "
+            "another network.",
         )
 
 

@@ -125,6 +125,7 @@ A gait network: it turns a walk into {c} x {p} numbers that are near for one per
 
 {total} steps of {sampler.subjects} subjects x {sampler.sequences} sequences x {sampler.frames} \
 {sampler.order} frames, from {start}, seed {config.seed}, in {stepper.precision}, \
+{stepper.memory_format.replace("_", " ")}, \
 {stepper.ranks.world} process{"es" if stepper.ranks.world > 1 else ""}{average}.
 
 {"".join(_phase_line(phase) for phase in config.phases)}
@@ -163,6 +164,12 @@ def _phase_line(phase: Phase) -> str:
     losses = []
     if (triplet := phase.losses.triplet) is not None:
         losses.append(f"triplet (margin {triplet.margin}, weight {triplet.weight})")
+    if (contrastive := phase.losses.contrastive) is not None:
+        whole = f", {contrastive.whole:g} of it over all parts" if contrastive.whole else ""
+        losses.append(
+            f"contrastive ({contrastive.measure}, temperature {contrastive.temperature}, "
+            f"weight {contrastive.weight}{whole})"
+        )
     if (softmax := phase.losses.softmax) is not None:
         smoothing = f", smoothing {softmax.label_smoothing}" if softmax.label_smoothing else ""
         losses.append(f"softmax (scale {softmax.scale}, weight {softmax.weight}{smoothing})")

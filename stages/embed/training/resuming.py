@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipeline.errors import ConfigError
 from stages.embed.training.config import TrainConfig
 
@@ -21,6 +23,9 @@ HARMLESS = (
     "pictures_every",
     "workers",
     "threads",
+    # Compared by what they came to, since `auto` and its outcome are one and the same.
+    "precision",
+    "memory_format",
     "device",
 )
 
@@ -36,7 +41,7 @@ def check_same_course(stored: Mapping[str, Any], config: TrainConfig, step: int)
     Raises:
         ConfigError: naming every value that differs.
     """
-    before, now = flatten(stored), flatten(config.to_dict())
+    before, now = flatten(_with_defaults(stored)), flatten(config.to_dict())
     harmless = set()
     if config.phases[-1].schedule.kind == "milestones":
         harmless.add(f"phases.{len(config.phases) - 1}.steps")
@@ -59,6 +64,14 @@ def check_same_course(stored: Mapping[str, Any], config: TrainConfig, step: int)
             f"{step} steps are done, the phases now have {total}",
             hint="Take the run's own config.yaml, or more steps.",
         )
+
+
+def _with_defaults(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a checkpoint's configuration with what later versions added, which does nothing."""
+    try:
+        return TrainConfig.model_validate(dict(stored)).to_dict()
+    except ValidationError:  # it has keys that are gone: the comparison names them
+        return stored
 
 
 def check_same_data(stored: Mapping[str, Any], facts: Mapping[str, Any]) -> None:

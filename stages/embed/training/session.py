@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from stages.embed.training.preparation import Progress, make_batches, make_netwo
 from stages.embed.training.processes import Place
 from stages.embed.training.ranks import join, leave
 from stages.embed.training.run_folder import RunFolder
+from stages.embed.training.run_lock import only_training_in
 from stages.embed.training.trainer import Observer, Outcome, Trainer
 
 
@@ -61,14 +63,15 @@ def train(
     network = make_network(config, data)
     batches = make_batches(config, data, network.reads, place.rank, place.world)
     folder = RunFolder(order.out, config.network.name)
-    if place.rank == 0:  # before the others are met, who read what is there
-        folder.prepare(resume=order.resume, overwrite=order.overwrite)
-    ranks = join(place.rank, place.world, device, place.meeting)
-    try:
+    with ExitStack() as held:
+        if place.rank == 0:  # before the others are met, who read what is there
+            folder.check(resume=order.resume, overwrite=order.overwrite)
+            held.enter_context(only_training_in(order.out))
+            folder.prepare(resume=order.resume, overwrite=order.overwrite)
+        ranks = join(place.rank, place.world, device, place.meeting)
+        held.callback(leave)
         trainer = Trainer(config, data, network, batches, folder, ranks, observer, should_stop)
         return trainer.run()
-    finally:
-        leave()
 
 
 def device_of(asked: str, place: Place) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,14 @@ from pipeline.errors import ConfigError, DivergedError, ResourceError
 from stages.embed.data.interface import TrainingBatch
 from stages.embed.networks.interface import SILHOUETTES, GaitNetwork
 from stages.embed.training.config import Losses, Optimiser, Phase, TrainConfig
-from stages.embed.training.losses import class_terms, triplet_terms
+from stages.embed.training.losses import class_terms, contrastive_terms, triplet_terms
 from stages.embed.training.moving_average import MovingAverage
-from stages.embed.training.precision import DTYPES, resolve
+from stages.embed.training.precision import DTYPES, MEMORY_FORMATS, resolve, resolve_memory
 from stages.embed.training.preparation import names_of_frozen, step_seed
 from stages.embed.training.ranks import Ranks
 from stages.embed.training.schedule import learning_rate, position_of
+
+log = logging.getLogger(__name__)
 
 # float16: so many steps in a row whose gradients overflow are no search for the right scale.
 MAX_SKIPPED = 100
@@ -59,7 +62,12 @@ class Stepper:
                     hint="Leave it out: each process then normalises over its own share.",
                 )
             nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place, the network itself stays
+        self.memory_format = resolve_memory(
+            config.memory_format, self.precision, ranks.device, network
+        )
+        network = network.to(memory_format=MEMORY_FORMATS[self.memory_format])
         self.network = network.to(ranks.device)
+        log.info("computing in %s, pictures %s", self.precision, self.memory_format)
         ranks.align(self.network)
         self.average = (
             None
@@ -156,7 +164,8 @@ class Stepper:
             name: self._placed(torch.from_numpy(array)) for name, array in batch.inputs.items()
         }
         if SILHOUETTES in tensors:
-            tensors[SILHOUETTES] = tensors[SILHOUETTES].float() / 255.0
+            # At once in the type of the first convolution, where 0 to 255 are exact.
+            tensors[SILHOUETTES] = tensors[SILHOUETTES].to(DTYPES[self.precision]) / 255.0
         inputs = [tensors[name] for name in self.network.reads]
         labels = self._placed(torch.from_numpy(batch.labels))
         mixed = self.precision != "float32"
@@ -183,6 +192,18 @@ class Stepper:
             terms["nonzero_share"] = triplet.nonzero_share
             terms["positive_distance"] = triplet.positive_distance
             terms["negative_distance"] = triplet.negative_distance
+        if wanted.contrastive is not None:
+            found = out["triplet"]
+            contrastive = contrastive_terms(
+                self.ranks.gather(found["embeddings"]),
+                self.ranks.gather(found["labels"]),
+                wanted.contrastive.temperature,
+                wanted.contrastive.measure,
+                wanted.contrastive.whole,
+            )
+            total = total + wanted.contrastive.weight * contrastive.loss
+            terms["contrastive_loss"] = contrastive.loss
+            terms["nearest_right"] = contrastive.nearest_right
         if wanted.softmax is not None:
             found = out["softmax"]
             classes = class_terms(

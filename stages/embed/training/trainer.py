@@ -230,6 +230,7 @@ class Trainer:
             "config": self._config.to_dict(),
             "data": self._data.facts(),
             "precision": self._stepper.precision,
+            "memory_format": self._stepper.memory_format,
             "processes": self._ranks.world,
             "rows": {"curve": self._curve.rows, "evaluation": self._tried.rows},
             "torch": torch.__version__,
@@ -275,6 +276,13 @@ class Trainer:
                 f"the run computed in {facts['precision']} until now, on {self._ranks.device} it "
                 f"would go on in {self._stepper.precision}",
                 hint=f"Say --set precision={facts['precision']}, or begin in another folder.",
+            )
+        laid = facts.get("memory_format", "contiguous")  # older ones knew nothing else
+        if laid != self._stepper.memory_format:
+            raise ConfigError(
+                f"the run kept its pictures {laid} until now, on {self._ranks.device} it would go "
+                f"on {self._stepper.memory_format}, which changes the last digits",
+                hint=f"Say --set memory_format={laid}, or begin in another folder.",
             )
         if facts["processes"] != self._ranks.world:
             log.warning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ from stages.embed.data.batches import Batches
 from stages.embed.data.folders import FolderStore
 from stages.embed.data.interface import Entry, StoredClip
 from stages.embed.data.partition import labels_of
-from stages.embed.data.sampling import Sampler, SamplerConfig, draw_frames
+from stages.embed.data.sampling import (
+    Sampler,
+    SamplerConfig,
+    draw_frames,
+    ordered_views,
+    stretches,
+)
 from stages.human.rotation import axis_angle_to_matrix
 from stages.human.skeleton import forward_kinematics, load_skeleton
 from tests.walkers import walk, walker, write_dataset
@@ -98,6 +105,86 @@ def test_property_sequences_of_a_subject_do_not_repeat_while_there_are_others() 
     assert set(often.values()) == {12}
     twice = Counter(pick.index for pick in sampler(sequences=7).batch_plan(0))
     assert set(twice.values()) == {1, 2}
+
+
+def walks(
+    views: Sequence[str], kinds: Sequence[str] = ("nm-01",), subjects: int = 2
+) -> list[Entry]:
+    return [
+        Entry(f"{s}", kind, view, 40) for s in range(subjects) for kind in kinds for view in views
+    ]
+
+
+def drawn_of(made: list[Entry], step: int, seed: int = 1, **config: Any) -> list[list[Entry]]:
+    """The sequences of each subject of a step."""
+    labels = {index: int(entry.subject) for index, entry in enumerate(made)}
+    drawn = Sampler(made, labels, SamplerConfig(subjects=2, **config), seed).batch_plan(step)
+    return [[made[pick.index] for pick in drawn if pick.label == label] for label in (0, 1)]
+
+
+EIGHT = [f"{degrees:03d}" for degrees in range(0, 360, 45)]
+
+
+def test_property_spread_views_lie_far_apart() -> None:
+    made = walks(EIGHT, ("nm-01", "cl-01"))
+    pairs: Counter[int] = Counter()
+    seen: Counter[str] = Counter()
+    for step in range(40):
+        for entries_ in drawn_of(made, step, sequences=4, views="spread"):
+            views = sorted(int(entry.view) for entry in entries_)
+            # One of each quarter, wherever the quarters begin: never two of one view, and never
+            # three within 90 degrees.
+            assert len(set(views)) == 4
+            assert all((views[(i + 2) % 4] - views[i]) % 360 > 90 for i in range(4))
+            pairs.update((b - a) % 360 for a in views for b in views if a != b)
+            seen.update(entry.view for entry in entries_)
+    assert set(pairs) == set(range(45, 360, 45)), "every difference of views is trained on"
+    assert set(seen) == set(EIGHT) and max(seen.values()) < 2 * min(seen.values())
+
+
+def test_property_spread_is_a_function_of_seed_and_step() -> None:
+    made = walks(EIGHT, ("nm-01", "cl-01"))
+    spread: dict[str, Any] = {"sequences": 4, "views": "spread", "kinds": "spread"}
+    plans = [drawn_of(made, step, **spread) for step in range(6)]
+    assert plans == [drawn_of(made, step, **spread) for step in range(6)]
+    assert len({str(plan) for plan in plans}) == 6
+    assert plans[0] != drawn_of(made, 0, seed=2, **spread)
+    labels = {index: int(entry.subject) for index, entry in enumerate(made)}
+    sampler_ = Sampler(made, labels, SamplerConfig(subjects=2, **spread), 1)
+    shares = [pick.index for rank in (0, 1) for pick in sampler_.batch_plan(3, rank, 2)]
+    assert shares == [pick.index for pick in sampler_.batch_plan(3)]
+
+
+@pytest.mark.parametrize("views", [["000"], ["000", "090", "180"], ["a", "b", "c", "d", "e"]])
+@pytest.mark.parametrize("kinds", ["any", "spread"])
+def test_property_spread_repeats_no_sequence_while_there_are_others(
+    views: list[str], kinds: str
+) -> None:
+    made = walks(views, ("nm-01", "nm-02", "cl-01"))
+    there = len(views) * 3
+    for step in range(8):
+        for count in (2, 4, 7, there + 1):
+            for entries_ in drawn_of(made, step, sequences=count, views="spread", kinds=kinds):
+                often = Counter(entry.name for entry in entries_)
+                assert len(entries_) == count and len(often) == min(count, there)
+                assert len({entry.view for entry in entries_}) == min(count, len(views))
+
+
+def test_property_spread_kinds_differ_by_more_than_a_number() -> None:
+    made = walks(["000"], [f"nm-{i:02d}" for i in range(1, 7)] + ["bg-01", "bg-02", "cl-01"])
+    for step in range(10):
+        for entries_ in drawn_of(made, step, sequences=3, kinds="spread"):
+            assert {entry.kind[:2] for entry in entries_} == {"nm", "bg", "cl"}
+        for entries_ in drawn_of(made, step, sequences=6, kinds="spread"):
+            assert Counter(entry.kind[:2] for entry in entries_)["cl"] == 1
+            assert len({entry.kind for entry in entries_}) == 6
+
+
+def test_golden_orders_of_views() -> None:
+    assert ordered_views(["090", "9", "100", "9"]) == ["9", "090", "100"]
+    assert ordered_views(["seq1", "seq0", "010"]) == ["010", "seq0", "seq1"]
+    assert stretches(["a", "b", "c", "d", "e"], 2, 4) == [{"e", "a"}, {"b", "c", "d"}]
+    assert stretches(["a", "b"], 4, 1) == [{"b"}, {"b"}, {"a"}, {"a"}]
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import product
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -10,9 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.embed.training.losses import class_terms, pair_distances, triplet_terms
+from stages.embed.training.losses import (
+    class_terms,
+    contrastive_terms,
+    pair_distances,
+    triplet_terms,
+)
 
 MARGIN = 0.2
+TEMPERATURE = 0.12
+Measure = Literal["cosine", "euclidean"]
+MEASURES: tuple[Measure, ...] = ("cosine", "euclidean")
 
 
 def drawn(n: int, c: int, p: int, seed: int = 0, spread: float = 0.3) -> Tensor:
@@ -139,3 +149,149 @@ def test_parity_classes_with_plain_loops(smoothing: float) -> None:
     got = class_terms(logits, torch.tensor(labels), scale=scale, label_smoothing=smoothing)
     assert got.loss.item() == pytest.approx(sum(losses) / (n * p), rel=1e-5)
     assert got.accuracy.item() == pytest.approx(hits / (n * p))
+
+
+def likeness_by_loops(embeddings: Tensor, measure: str) -> Tensor:
+    """Cosines, or minus distances in units of each part's mean, float64 [n,n,p]."""
+    x = embeddings.double().permute(2, 0, 1)
+    if measure == "cosine":
+        x = x / x.norm(dim=2, keepdim=True)
+        return (x[:, :, None] * x[:, None]).sum(3).permute(1, 2, 0)
+    n = len(embeddings)
+    # So that no root of zero has a gradient; the diagonal is not read.
+    squares = (x[:, :, None] - x[:, None]).square().sum(3) + torch.eye(n, dtype=x.dtype)
+    apart = squares.sqrt() * (1 - torch.eye(n, dtype=x.dtype))  # [p,n,n]
+    return -(apart / apart.detach().sum((1, 2), keepdim=True) * n * (n - 1)).permute(1, 2, 0)
+
+
+def contrastive_by_loops(
+    embeddings: Tensor,
+    labels: list[int],
+    temperature: float,
+    measure: str = "cosine",
+    whole: bool = False,
+) -> tuple[Tensor, float]:
+    """The loss in float64 with its gradient, and the share whose nearest other is right."""
+    n = len(embeddings)
+    likeness = likeness_by_loops(embeddings, measure)
+    if measure == "cosine":
+        together = likeness.mean(2, keepdim=True)
+    else:
+        raw = likeness_by_loops(embeddings, measure)
+        x = embeddings.double().permute(2, 0, 1)
+        means = (torch.cdist(x, x).sum((1, 2)) / (n * (n - 1))).detach()
+        together = (raw * means).mean(2, keepdim=True)
+        together = together / (-together.detach().sum() / (n * (n - 1)))
+    if whole:
+        likeness = together
+    found, right, anchors = [], 0, 0
+    for anchor in range(n):
+        others = [k for k in range(n) if k != anchor]
+        positives = [k for k in others if labels[k] == labels[anchor]]
+        if not positives:
+            continue
+        anchors += 1
+        right += labels[others[int(together[anchor, others, 0].argmax())]] == labels[anchor]
+        everything = (likeness[anchor, others] / temperature).exp().sum(0)  # [p]
+        for k in positives:
+            share = (likeness[anchor, k] / temperature).exp() / everything
+            found.append(-share.log().mean() / len(positives))
+    return torch.stack(found).sum() / anchors, right / anchors
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 0, 3]])
+@pytest.mark.parametrize("measure", ["cosine", "euclidean"])
+@pytest.mark.parametrize(("temperature", "share"), [(TEMPERATURE, 0.0), (1.0, 0.3)])
+def test_parity_contrasts_with_plain_loops(
+    labels: list[int], temperature: float, measure: Any, share: float
+) -> None:
+    embeddings = drawn(len(labels), 5, 3).requires_grad_()
+    parts, right = contrastive_by_loops(embeddings, labels, temperature, measure)
+    together, _ = contrastive_by_loops(embeddings, labels, temperature, measure, whole=True)
+    want = (1 - share) * parts + share * together
+    (want_gradient,) = torch.autograd.grad(want, embeddings)
+    got = contrastive_terms(embeddings, torch.tensor(labels), temperature, measure, share)
+    (gradient,) = torch.autograd.grad(got.loss, embeddings)
+    assert got.loss.item() == pytest.approx(want.item(), rel=1e-5)
+    assert got.nearest_right.item() == pytest.approx(right)
+    torch.testing.assert_close(gradient, want_gradient.float(), rtol=1e-3, atol=1e-6)
+
+
+def test_golden_contrasts() -> None:
+    # Two subjects at right angles: one positive at cosine 1, two negatives at cosine 0.
+    apart = torch.tensor([[1.0, 0], [3, 0], [0, 1], [0, 0.2]]).reshape(4, 2, 1)
+    terms = contrastive_terms(apart, torch.tensor([0, 0, 1, 1]), 0.5)
+    assert terms.loss.item() == pytest.approx(math.log(1 + 2 * math.exp(-2)), rel=1e-6)
+    assert terms.nearest_right.item() == 1
+    # The same with the subjects exchanged in pairs: the positives are at right angles.
+    crossed = contrastive_terms(apart, torch.tensor([0, 1, 0, 1]), 0.5)
+    assert crossed.loss.item() == pytest.approx(math.log(2 + math.exp(2)), rel=1e-6)
+    assert crossed.nearest_right.item() == 0
+    # A sequence alone of its subject is no anchor, but a negative of the others.
+    alone = contrastive_terms(apart, torch.tensor([0, 0, 1, 2]), 0.5)
+    assert alone.loss.item() == pytest.approx(math.log(1 + 2 * math.exp(-2)), rel=1e-6)
+
+
+def test_exception_equal_directions_have_a_finite_gradient() -> None:
+    labels = torch.tensor([0, 1, 0, 1])
+    equals = torch.ones(4, 3, 2), drawn(2, 3, 2).repeat(2, 1, 1), torch.zeros(4, 3, 2)
+    for equal, measure in product(equals, MEASURES):
+        embeddings = equal.clone().requires_grad_()
+        terms = contrastive_terms(embeddings, labels, TEMPERATURE, measure, 0.5)
+        terms.loss.backward()
+        assert terms.loss.isfinite()
+        assert embeddings.grad is not None and embeddings.grad.isfinite().all()
+    # All alike: each of the three others is as likely.
+    alike = contrastive_terms(torch.ones(4, 3, 2), labels, TEMPERATURE)
+    assert alike.loss.item() == pytest.approx(math.log(3), rel=1e-6)
+
+
+@pytest.mark.parametrize("labels", [[5], [1, 2, 3]])
+@pytest.mark.parametrize("measure", MEASURES)
+def test_exception_nobody_has_another_sequence(labels: list[int], measure: Measure) -> None:
+    embeddings = drawn(len(labels), 4, 2).requires_grad_()
+    terms = contrastive_terms(embeddings, torch.tensor(labels), TEMPERATURE, measure, 0.5)
+    terms.loss.backward()
+    assert terms.loss.item() == 0 and terms.nearest_right.item() == 0
+    assert embeddings.grad is not None and not embeddings.grad.any()
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("measure", MEASURES)
+def test_exception_a_likeness_that_is_not_finite_is_not_hidden(
+    number: float, measure: Measure
+) -> None:
+    embeddings = drawn(4, 3, 2)
+    embeddings[3, 1, 0] = number
+    labels = torch.tensor([0, 0, 1, 1])
+    assert not contrastive_terms(embeddings, labels, 0.1, measure).loss.isfinite()
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_parity_contrasts_are_float32_under_autocast(measure: Measure) -> None:
+    embeddings, labels = drawn(6, 5, 3).bfloat16(), torch.tensor([0, 0, 1, 1, 2, 2])
+    plain = contrastive_terms(embeddings.float(), labels, TEMPERATURE, measure, 0.5)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = contrastive_terms(embeddings, labels, TEMPERATURE, measure, 0.5)
+    assert mixed.loss.dtype == torch.float32 and mixed.loss == plain.loss
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    labels=st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    seed=st.integers(0, 1000),
+    temperature=st.floats(0.02, 2),
+    length=st.floats(0.01, 100),
+    measure=st.sampled_from(MEASURES),
+)
+def test_property_contrasts_ask_for_no_order_and_no_length(
+    labels: list[int], seed: int, temperature: float, length: float, measure: Measure
+) -> None:
+    embeddings, named = drawn(len(labels), 4, 2, seed), torch.tensor(labels)
+    terms = contrastive_terms(embeddings, named, temperature, measure, 0.5)
+    assert terms.loss >= 0 and 0 <= terms.nearest_right <= 1
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    moved = embeddings[order] * length
+    again = contrastive_terms(moved, named[order], temperature, measure, 0.5)
+    torch.testing.assert_close(again.loss, terms.loss, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again.nearest_right, terms.nearest_right)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,20 @@ import numpy as np
 import pytest
 import torch
 from embed_clips import network_of
+from small_trainings import (
+    BOTH,
+    NARROW,
+    TRIPLET,
+    Killed,
+    Watching,
+    bytes_of,
+    config_of,
+    killed_after,
+    phase,
+    rows,
+    run,
+    stepper_of,
+)
 
 from pipeline.errors import (
     ConfigError,
@@ -29,16 +42,10 @@ from stages.embed.training.checkpoints import load_newest
 from stages.embed.training.config import TrainConfig
 from stages.embed.training.preparation import make_batches, make_network, open_data, step_seed
 from stages.embed.training.processes import Place, run_processes
-from stages.embed.training.ranks import Ranks, join, leave
+from stages.embed.training.ranks import join, leave
 from stages.embed.training.run_folder import RunFolder
-from stages.embed.training.session import Order, train
-from stages.embed.training.steps import Stepper
 from stages.embed.training.trainer import Outcome
 from tests.walkers import write_dataset
-
-NARROW = {"channels": [3, 4, 4], "out_channels": 4}
-TRIPLET: dict[str, Any] = {"triplet": {}}
-BOTH: dict[str, Any] = {"triplet": {}, "softmax": {}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,85 +60,6 @@ def one_thread() -> Iterator[None]:
 def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("walkers")
     return write_dataset(root, subjects=6, kinds=("nm-01", "bg-01"), frames=8)
-
-
-def phase(name: str = "main", steps: int = 6, **more: Any) -> dict[str, Any]:
-    told = {"name": name, "steps": steps, "optimiser": {"lr": 0.05}, "losses": BOTH}
-    return told | more
-
-
-def config_of(walkers: Path, *phases: dict[str, Any], **more: Any) -> TrainConfig:
-    told: dict[str, Any] = {
-        "data": {"path": walkers, "test_share": 0.5},
-        "network": {"name": "smplgait", "config": NARROW},
-        "phases": list(phases) or [phase()],
-        "sampler": {"subjects": 2, "sequences": 2, "frames": 4},
-        "evaluation": {"every": 0, "final": False},
-        "checkpoints": {"every": 2},
-        "log_every": 2,
-        "workers": 0,
-        "device": "cpu",
-    }
-    return TrainConfig.model_validate(told | more)
-
-
-class Watching:
-    """An observer that counts, and may do something after a step."""
-
-    def __init__(self, after: Callable[[int], None] | None = None) -> None:
-        self.losses: list[float] = []
-        self.figures: dict[int, dict[str, float | None]] = {}
-        self._after = after
-
-    def on_step(self, done: int, total: int, phase: str, numbers: dict[str, float]) -> None:
-        self.losses.append(numbers["loss"])
-        if self._after is not None:
-            self._after(done)
-
-    def on_evaluation(self, done: int, figures: dict[str, float | None]) -> None:
-        self.figures[done] = figures
-
-
-def run(
-    config: TrainConfig,
-    out: Path,
-    watching: Watching | None = None,
-    should_stop: Callable[[], bool] = lambda: False,
-    **order: bool,
-) -> Outcome:
-    return train(Order(config, out, **order), Place(), watching or Watching(), should_stop)
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8") as file:
-        found = list(csv.DictReader(file))
-    for row in found:
-        row.pop("frames_per_s", None)
-    return found
-
-
-def bytes_of(out: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(out.glob("*.safetensors"))]
-
-
-class Killed(BaseException):
-    """What a kill is to the code that it hits."""
-
-
-def killed_after(step: int) -> Watching:
-    def kill(done: int) -> None:
-        if done == step:
-            raise Killed
-
-    return Watching(kill)
-
-
-def stepper_of(config: TrainConfig, ranks: Ranks | None = None) -> tuple[Stepper, Any]:
-    data = open_data(config)
-    network = make_network(config, data)
-    ranks = ranks or Ranks()
-    batches = make_batches(config, data, network.reads, ranks.rank, ranks.world)
-    return Stepper(config, network, ranks), batches
 
 
 @pytest.mark.parametrize("at", [1, 3, 4, 5])
@@ -258,6 +186,7 @@ def test_exception_resumed_otherwise(walkers: Path, tmp_path: Path) -> None:
     head = json.loads(facts.read_bytes())
     for changes, says in (
         ({"precision": "bfloat16"}, "computed in bfloat16 until now"),
+        ({"memory_format": "contiguous"}, "kept its pictures contiguous until now"),
         ({"data": head["facts"]["data"] | {"fingerprint": "0"}}, "training data differ"),
     ):
         facts.write_text(json.dumps(head | {"facts": head["facts"] | changes}))
@@ -395,7 +324,7 @@ def test_exception_weights_of_another_width(walkers: Path, tmp_path: Path) -> No
     [
         ({"network": {"config": {"class_num": 9}}}, ConfigError, "class_num is 9, .* hold 3"),
         ({"network": {"config": {"depth": 9}}}, ConfigError, "cannot take it: .*depth"),
-        ({"network": {"config": {"height": 128}}}, InputError, "of height 128, the data have 64"),
+        ({"network": {"config": {"height": 128}}}, InputError, "height 128, the training .* 64"),
         ({"sampler": {"subjects": 9}}, InputError, "wants 9 subjects, .* hold\n? ?3"),
         ({"data": {"test_share": 0.9}}, InputError, "at least 2 are needed"),
         ({"data": {"path": Path("nowhere")}}, InputError, "no such folder or file"),
@@ -413,6 +342,48 @@ def test_exception_before_the_first_step(
     with pytest.raises(error, match=says):
         run(TrainConfig.model_validate(told), tmp_path / "out")
     assert not (tmp_path / "out" / "config.yaml").exists()
+
+
+def test_exception_data_that_do_not_fit_the_network(walkers: Path, tmp_path: Path) -> None:
+    larger = write_dataset(tmp_path / "128", 3, ("nm-01", "bg-01"), frames=4, height=128)
+    flat = write_dataset(tmp_path / "flat", 3, ("nm-01", "bg-01"), frames=4, with_theta=False)
+    for root in (larger, flat):  # people of their own
+        for name in ("001", "002", "003"):
+            (root / name).rename(root / f"t{name}")
+    trying = {"every": 2, "final": False}
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        ({"path": larger, "test_share": 0}, {}, "height 64, the training data have 128"),
+        ({"path": flat, "test_share": 0}, {}, "sequence of the training data has theta"),
+        ({"path": walkers, "test_path": larger}, trying, "height 64, the test data have 128"),
+        ({"path": walkers, "test_path": flat}, trying, "sequence of the test data has theta"),
+    ]
+    for data, evaluation, says in cases:
+        told = {"every": 0, "final": False} | evaluation
+        config = config_of(walkers, data=data, evaluation=told)
+        with pytest.raises(InputError, match=says) as caught:
+            run(config, tmp_path / "out")
+        assert "network.config." in caught.value.hint
+        assert not (tmp_path / "out").exists()
+    # What is never read need not fit.
+    unread = config_of(walkers, data={"path": walkers, "test_path": larger})
+    make_network(unread, open_data(unread))
+    silhouettes = {"name": "smplgait", "config": NARROW | {"use_smpl": False}}
+    without = config_of(walkers, data={"path": flat, "test_share": 0}, network=silhouettes)
+    make_network(without, open_data(without))
+
+
+def test_exception_two_trainings_in_one_folder(walkers: Path, tmp_path: Path) -> None:
+    config = config_of(walkers, phase(steps=2))
+    refused: list[str] = []
+
+    def begin_another(done: int) -> None:
+        for how in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(InputError, match="in use by another training") as caught:
+                run(config, tmp_path, **how)
+            refused.append(caught.value.message)
+
+    assert run(config, tmp_path, Watching(begin_another)).step == 2
+    assert len(refused) == 4 and rows(tmp_path / "curve.csv")
 
 
 def test_exception_test_subjects_that_cannot_be_evaluated(tmp_path: Path) -> None:
@@ -511,6 +482,7 @@ def config_of_kind(walkers: Path, kind: str) -> TrainConfig:
         phase(losses=TRIPLET if plain else BOTH),
         network={"name": "smplgait", "config": NARROW | {"use_smpl": not plain}},
         average_decay=0.9,
+        memory_format="contiguous" if plain else "channels_last",
     )
 
 
@@ -592,4 +564,5 @@ def test_property_configs_of_networks_are_kept_whole(walkers: Path, tmp_path: Pa
         "class_num": 3,
         "out_channels": 4,
         "channels": (3, 4, 4),
+        "unit": False,
     }
