@@ -24,7 +24,9 @@ class Config(BaseModel):
         "gaitgln: silhouettes; resgcn: keypoints",
     )
     weights: Path | None = Field(
-        None, description="the network's weights: .safetensors, or OpenGait's .pt"
+        None,
+        description="the network's weights: .safetensors, or OpenGait's .pt; none: those that "
+        "come with the program",
     )
     height: Literal[64, 128] | None = Field(
         None, description="silhouettes' height, pixels, for a .pt that does not tell it"

@@ -9,6 +9,7 @@ from pipeline.errors import ConfigError, ResourceError, WeightsError
 from stages.embed.config import Config
 from stages.embed.gei import GaitEnergyImage
 from stages.embed.interface import Embedder
+from stages.embed.shipped import shipped_weights
 
 if TYPE_CHECKING:
     import torch
@@ -33,14 +34,15 @@ def load_embedder(config: Config) -> Embedder:
     if config.network == "gei":
         log.info("embedding with gait energy images: the baseline without weights, in numpy")
         return GaitEnergyImage()
-    if config.weights is None:
+    weights = config.weights or shipped_weights(config.network)
+    if weights is None:
         raise WeightsError(
-            f"{config.network} has no weights: its numbers would be drawn at random, "
-            "and so would be the names that it gives to people",
+            f"{config.network} has no weights, and none come with the program: its numbers would "
+            "be drawn at random, and so would be the names that it gives to people",
             hint=f"Give a weights file (embed.weights, or --weights FILE) made by training "
             f"{config.network}, or choose the network that needs none: gei.",
         )
-    embedder = _network_embedder(config)
+    embedder = _network_embedder(config.model_copy(update={"weights": weights}))
     log.info("embedding with %s, weights %s", embedder.name, embedder.weights_hash)
     return embedder
 
