@@ -36,8 +36,8 @@ from stages.body.joints_from_landmarks import (
     symmetric,
 )
 from stages.body.one_euro import FilteredPoints, filter_step, start_filter
+from stages.body.weak_camera import see_body, to_confidence
 from stages.human.inverse_kinematics import inverse_kinematics
-from stages.human.joints import SMPL_COCO_PAIRS
 from stages.human.rotation import matrix_to_quaternion, nearest_sign, quaternion_to_axis_angle
 from stages.human.skeleton import Skeleton, forward_kinematics
 
@@ -52,15 +52,10 @@ MIN_TORSO_M, MIN_WIDTH_M = 0.1, 0.02
 MIN_MAIN_LANDMARKS = 8
 # Shapes beyond this many standard deviations are measurement errors.
 MAX_SHAPE = 4.0
-# Quality halves where keypoints and body disagree by this part of the square's half side.
-REPROJECTION_SCALE = 0.2
 # What a frame without usable landmarks can reach.
 LOST_QUALITY = 0.0
 _WHOLE = object()  # the key of a track that is estimated as a whole
 DEFAULT_CAMERA = np.array([0.9, 0.0, 0.0])
-
-_SMPL_POINTS = np.array([pair[0] for pair in SMPL_COCO_PAIRS])
-_COCO_POINTS = np.array([pair[1] for pair in SMPL_COCO_PAIRS])
 
 
 class LandmarksConfig(BaseModel):
@@ -139,43 +134,6 @@ def has_trunk(landmarks_m: NDArray) -> bool:
     return bool(min(hip_width, shoulder_width) > MIN_WIDTH_M and torso > MIN_TORSO_M)
 
 
-def fit_camera(
-    joints_m: NDArray, points: NDArray, weights: NDArray
-) -> tuple[NDArray[np.float64], float] | None:
-    """Weak-perspective camera by least squares.
-
-    Args:
-        joints_m: [m,3] or [m,2], metres, x right and y down.
-        points: [m,2], the same places in the crop's square, [-1,1].
-        weights: [m], at least zero.
-
-    Returns:
-        camera [3] (scale, tx, ty) and the root mean square distance in the square's units, or
-        None where fewer than three points count or no positive scale fits.
-    """
-    total = weights.sum()
-    if np.count_nonzero(weights) < 3:
-        return None
-    share = weights / total
-    source = joints_m[:, :2]
-    source_mean, target_mean = share @ source, share @ points
-    source_off, target_off = source - source_mean, points - target_mean
-    spread = share @ np.einsum("ij,ij->i", source_off, source_off)
-    scale = share @ np.einsum("ij,ij->i", source_off, target_off) / max(spread, 1e-9)
-    if spread < 1e-4 or not 0.02 < scale < 50.0:
-        return None
-    miss = target_off - scale * source_off
-    rms = float(np.sqrt(share @ np.einsum("ij,ij->i", miss, miss)))
-    return np.array([scale, *(target_mean / scale - source_mean)]), rms
-
-
-def to_crop_square(keypoints_px: NDArray, bbox_xyxy_px: NDArray) -> NDArray[np.float64]:
-    """Pixels [m,2] in the square [-1,1] about a box, its side the box's longer one."""
-    corners = np.asarray(bbox_xyxy_px, dtype=np.float64)
-    centre, size = 0.5 * (corners[:2] + corners[2:]), corners[2:] - corners[:2]
-    return (keypoints_px - centre) / (0.5 * max(float(size.max()), 1.0))
-
-
 class ShapeFit:
     """Shape from the 15 lengths: ridge least squares about the mean body.
 
@@ -238,7 +196,7 @@ class LandmarksBody:
         _check_shapes(world_landmarks, keypoints_px, bbox_xyxy_px)
         landmarks = np.asarray(world_landmarks, dtype=np.float64)
         usable = usable_landmarks(landmarks[:, :3])
-        visibility = _confidence(landmarks[:, 3]) * usable
+        visibility = to_confidence(landmarks[:, 3]) * usable
         track = self._track_at(track_key, time_ns)
         filled = np.where(usable[:, None], landmarks[:, :3], track.points.position_m)
         main_seen = np.count_nonzero(usable[MAIN_LANDMARKS])
@@ -292,11 +250,10 @@ class LandmarksBody:
         pose = quaternion_to_axis_angle(continuous_signs(matrix_to_quaternion(matrices)))
         shape = self._shape_fit(lengths / LANDMARK_LENGTH_BIAS)
         joints, _ = forward_kinematics(matrices, self._skeleton.rest_joints(shape))
-        cameras = np.empty((len(times_ns), 3))
-        last = DEFAULT_CAMERA
-        for frame, joint in enumerate(joints):
-            camera, _ = _camera_of_frame(joint, keypoints_px[frame], bboxes_xyxy_px[frame])
-            last = cameras[frame] = last if camera is None else camera
+        cameras, _, fits = see_body(joints, keypoints_px, bboxes_xyxy_px)
+        # Where none fits, the last one that did.
+        newest = np.maximum.accumulate(np.where(fits, np.arange(len(fits)), -1))
+        cameras = np.where(newest[:, None] < 0, DEFAULT_CAMERA, cameras[newest])
         parts = [cameras, pose.reshape(-1, 72), shape]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
@@ -307,7 +264,7 @@ class LandmarksBody:
         steps = np.abs(np.diff(times_ns))
         points = world_landmarks[..., :3]
         seen = all(usable_landmarks(frame).all() and has_trunk(frame) for frame in points)
-        visible = _confidence(world_landmarks[:, MAIN_LANDMARKS, 3]).mean(axis=1)
+        visible = to_confidence(world_landmarks[:, MAIN_LANDMARKS, 3]).mean(axis=1)
         sure = (visible >= self._config.min_visibility).all()
         gap_ns = self._config.reset_gap_s * NANOSECONDS
         return bool(seen and sure and (steps <= gap_ns).all())
@@ -406,11 +363,11 @@ class LandmarksBody:
         assert track.pose_matrices is not None and track.quaternions is not None
         rest = self._skeleton.rest_joints(shape)
         joints, _ = forward_kinematics(track.pose_matrices, rest)
-        camera, agreement = _camera_of_frame(joints, keypoints_px, bbox_xyxy_px)
-        track.camera = track.camera if camera is None else camera
+        camera, agreement, fits = see_body(joints, keypoints_px, bbox_xyxy_px)
+        track.camera = camera if fits else track.camera
         pose = quaternion_to_axis_angle(track.quaternions)
         theta = np.concatenate([track.camera, pose.reshape(72), shape]).astype(np.float32)
-        return BodyEstimate(theta, joints.astype(np.float32), quality * agreement)
+        return BodyEstimate(theta, joints.astype(np.float32), quality * float(agreement))
 
 
 def continuous_signs(quaternions: NDArray) -> NDArray[np.float64]:
@@ -424,33 +381,6 @@ def continuous_signs(quaternions: NDArray) -> NDArray[np.float64]:
     if quaternions[0, 0, 1] < 0.0:
         signs[:, 0] *= -1.0
     return np.asarray(quaternions * signs[..., None])
-
-
-def _camera_of_frame(
-    joints_m: NDArray, keypoints_px: NDArray, bbox_xyxy_px: NDArray
-) -> tuple[NDArray[np.float64] | None, float]:
-    """Camera [3], or None, and how well body and keypoints agree, 0 to 1."""
-    keypoints = np.asarray(keypoints_px, dtype=np.float64)[_COCO_POINTS]
-    bbox = np.asarray(bbox_xyxy_px, dtype=np.float64)
-    is_box = np.isfinite(bbox).all() and np.abs(bbox).max() < 1e6
-    if not is_box or bbox[2] <= bbox[0] or bbox[3] <= bbox[1]:
-        return None, 0.5
-    with np.errstate(invalid="ignore"):
-        inside = (np.abs(keypoints[:, :2]) < 1e6).all(axis=1)
-    points = to_crop_square(np.where(inside[:, None], keypoints[:, :2], 0.0), bbox)
-    # A keypoint many boxes away is no measurement of this person.
-    inside &= (np.abs(points) < 4.0).all(axis=1)
-    weights = _confidence(keypoints[:, 2]) * inside
-    fit = fit_camera(joints_m[_SMPL_POINTS], points, weights)
-    if fit is None:
-        return None, 0.5
-    camera, rms = fit
-    return camera, 1.0 / (1.0 + (rms / REPROJECTION_SCALE) ** 2)
-
-
-def _confidence(values: NDArray) -> NDArray[np.float64]:
-    """Any numbers to 0..1; nan to 0."""
-    return np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), 0.0, 1.0)
 
 
 def _check_shapes(world_landmarks: NDArray, keypoints_px: NDArray, bbox_xyxy_px: NDArray) -> None:

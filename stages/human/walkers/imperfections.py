@@ -17,20 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.human.walkers.landmark_noise import wander
+from stages.human.walkers.landmark_noise import normal_quantile, wander
+from stages.human.walkers.measured import MaskFigures, load_figures
 
 GRID = (14, 7)  # of the field that moves edges: cells down and across a person
-EDGE_TIME_S = 0.05
 MARGIN_PX = 4  # around a person in a mask that silhouettes.py draws
-# By height of the person, pixels.
-HEIGHTS_PX = np.array([60.0, 90.0, 130.0, 190.0, 280.0])
-BLUR_PX = np.array([1.1, 1.2, 1.3, 1.5, 1.8])
-SHRINK_PX = np.array([0.12, 0.35, 0.12, 0.08, 0.05])
-SHRINK_SPREAD_PX = np.array([0.25, 0.3, 0.2, 0.15, 0.15])
-# Spread of the edge's place, the same in all frames and anew in each, pixels.
-STEADY_PX = np.array([0.5, 0.5, 0.4, 0.4, 0.5])
-FLICKER_PX = np.array([0.7, 0.7, 0.6, 0.7, 0.9])
-ENDS_PX = np.array([0.7, 0.3, 0.0, 0.0, 0.0])  # shrinks feet and crown further
+SHORTEST_PX = 8.0
+HEAVY_SPREAD = 1.2633  # of x sqrt|x| for normal x
 # Displacement over blur to level of the blurred edge, and the levels that it stops at.
 LEVEL_SLOPE = 0.38
 LEVELS = (0.04, 0.96)
@@ -48,7 +41,8 @@ class Faults:
         closing: gaps narrower than this are filled; 0 none.
         bite: something missing, or None: place (x 0..1, y 0..1), radius, share of frames.
         blob: something added, likewise.
-        bar: an upright thing in front: x 0..1 and half width, or None.
+        bar: an upright thing in front that the person passes: where it is halfway (x 0..1), half
+            its width, and heights a second; or None.
     """
 
     edges: float = 0.0
@@ -59,11 +53,17 @@ class Faults:
     closing: float = 0.0
     bite: tuple[float, float, float, float] | None = None
     blob: tuple[float, float, float, float] | None = None
-    bar: tuple[float, float] | None = None
+    bar: tuple[float, float, float] | None = None
 
 
-def draw_faults(rng: np.random.Generator, strength: float = 1.0, occluded: bool = False) -> Faults:
+def draw_faults(
+    rng: np.random.Generator,
+    strength: float = 1.0,
+    occluded: bool = False,
+    figures: MaskFigures | None = None,
+) -> Faults:
     """Faults of a sequence: strength 0 none, 1 as measured, 2 much worse."""
+    figures = load_figures().masks if figures is None else figures
 
     def spot(radii: tuple[float, float]) -> tuple[float, float, float, float]:
         return (
@@ -74,9 +74,11 @@ def draw_faults(rng: np.random.Generator, strength: float = 1.0, occluded: bool 
         )
 
     often = min(strength, 2.0)
-    ends = np.exp(0.5 * rng.standard_normal(2))
+    ends = np.exp(float(figures.ends_spread) * rng.standard_normal(2))
+    uneven = float(figures.uneven)
+    worse = float(np.exp(uneven * rng.standard_normal() - 0.5 * uneven**2))
     return Faults(
-        edges=strength,
+        edges=strength * worse,
         shrink=float(rng.standard_normal()),
         ends=(float(ends[1]), float(ends[0])),
         feet=float(strength * rng.uniform(0, 0.05)) if rng.random() < 0.10 * often else 0.0,
@@ -84,7 +86,7 @@ def draw_faults(rng: np.random.Generator, strength: float = 1.0, occluded: bool 
         closing=float(rng.uniform(0.01, 0.05)) if rng.random() < 0.10 * often else 0.0,
         bite=spot((0.03, 0.1)) if rng.random() < 0.10 * often else None,
         blob=spot((0.02, 0.1)) if rng.random() < 0.10 * often else None,
-        bar=(float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.02, 0.09))) if occluded else None,
+        bar=_draw_bar(rng) if occluded else None,
     )
 
 
@@ -93,38 +95,80 @@ def imperfect(
     faults: Faults,
     step_s: float,
     rng: np.random.Generator,
+    figures: MaskFigures | None = None,
 ) -> list[NDArray[np.uint8]]:
     """Masks as a segmentation would give them: clean ones in, of the same sizes out.
 
     Args:
         masks: uint8 [h,w], 0 or 255, each a person with a margin around.
         step_s: between two masks, seconds.
+        figures: what errors are like; None: the shipped figures.
     """
     count = len(masks)
     if not count:
         return []
-    height_px = max(8.0, float(np.median([len(mask) for mask in masks])) - 2 * MARGIN_PX)
-    outwards = faults.edges * _displacements(count, faults, height_px, step_s, rng)
-    blur_px = (0.5 + 0.5 * min(faults.edges, 2.0)) * _at(BLUR_PX, height_px)
+    height_px = max(SHORTEST_PX, float(np.median([len(m) for m in masks])) - 2 * MARGIN_PX)
+    figures = load_figures().masks if figures is None else figures
+    outwards = faults.edges * _displacements(count, faults, height_px, step_s, rng, figures)
+    blur_px = (0.5 + 0.5 * min(faults.edges, 2.0)) * figures.at("blur", height_px)
     jitter = rng.standard_normal(count)
     shown = rng.random((count, 2))
     out = []
     for place, mask in enumerate(masks):
         grey: NDArray[Any] = mask
         if faults.closing > 0:
-            size = max(3, 2 * round(faults.closing * height_px / 2) + 1)
-            kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
-            grey = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, kernel)
+            grey = _closed(grey, faults.closing * height_px)
         grey = _spots(grey.copy(), faults, shown[place])
         if faults.edges > 0:
             grey = largest_piece(_moved_edges(grey, blur_px, outwards[place]))
-        cut = faults.feet + faults.feet_jitter * float(jitter[place])
-        if cut > 0 and faults.feet > 0:
-            rows = np.flatnonzero(grey.any(axis=1))
-            if len(rows):
-                grey[max(0, round(rows[-1] + 1 - cut * height_px)) :] = 0
+        if faults.feet > 0:
+            cut = faults.feet + faults.feet_jitter * float(jitter[place])
+            _cut_feet(grey, cut * height_px)
+        if faults.bar is not None:
+            _hide(grey, faults.bar, (place - 0.5 * (count - 1)) * step_s, height_px)
         out.append(np.asarray(grey, np.uint8))
     return out
+
+
+def missed_frames(
+    count: int, height_px: float, step_s: float, rng: np.random.Generator, strength: float = 1.0
+) -> NDArray[np.bool_]:
+    """Frames [count] in which detection does not find the person, as measured at that height."""
+    figures = load_figures().masks
+    logit = figures.at("missed", height_px)
+    logit += figures.at("missed_spread", height_px) * float(rng.standard_normal())
+    share = min(0.5, strength / (1 + float(np.exp(-logit))))
+    level = wander(count, (1,), step_s, float(figures.missed_s), rng)[:, 0]
+    return np.asarray(level < normal_quantile(np.array(share)))
+
+
+def _draw_bar(rng: np.random.Generator) -> tuple[float, float, float]:
+    """A post, a tree or the edge of a wall, passed at up to walking speed."""
+    speed = float(rng.uniform(-0.8, 0.8))
+    return float(rng.uniform(0.1, 0.9)), float(rng.uniform(0.01, 0.06)), speed
+
+
+def _closed(grey: NDArray[Any], diameter_px: float) -> NDArray[np.uint8]:
+    side = max(3, 2 * round(diameter_px / 2) + 1)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.asarray(cv2.morphologyEx(grey, cv2.MORPH_CLOSE, kernel))
+
+
+def _cut_feet(grey: NDArray[np.uint8], cut_px: float) -> None:
+    """Take the lowest rows away, in place."""
+    rows = np.flatnonzero(grey.any(axis=1))
+    if len(rows) and cut_px > 0:
+        grey[max(0, round(rows[-1] + 1 - cut_px)) :] = 0
+
+
+def _hide(
+    grey: NDArray[np.uint8], bar: tuple[float, float, float], since_s: float, height_px: float
+) -> None:
+    """Set a bar in front, `since_s` after halfway, in place."""
+    middle, half, speed = bar
+    centre = middle * grey.shape[1] + speed * since_s * height_px
+    left, right = round(centre - half * height_px), round(centre + half * height_px)
+    grey[:, max(0, left) : max(0, right)] = 0
 
 
 def largest_piece(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -136,21 +180,28 @@ def largest_piece(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.where(parts == kept, np.uint8(255), np.uint8(0))
 
 
-def _at(by_height: NDArray[np.float64], height_px: float) -> float:
-    return float(np.interp(height_px, HEIGHTS_PX, by_height))
-
-
 def _displacements(
-    count: int, faults: Faults, height_px: float, step_s: float, rng: np.random.Generator
+    count: int,
+    faults: Faults,
+    height_px: float,
+    step_s: float,
+    rng: np.random.Generator,
+    figures: MaskFigures,
 ) -> NDArray[np.float32]:
     """How far edges move outwards, pixels [T,14,7], over the person from crown to feet."""
-    shrink = _at(SHRINK_PX, height_px) + faults.shrink * _at(SHRINK_SPREAD_PX, height_px)
-    field = _at(FLICKER_PX, height_px) * wander(count, GRID, step_s, EDGE_TIME_S, rng)
-    field += _at(STEADY_PX, height_px) * rng.standard_normal(GRID) - shrink
-    ends = _at(ENDS_PX, height_px)
-    field[:, -1] -= ends * faults.ends[0]
-    field[:, 0] -= ends * faults.ends[1]
+    inwards = figures.at("shrink", height_px)
+    inwards += faults.shrink * figures.at("shrink_spread", height_px)
+    flicker = heavy_tailed(wander(count, GRID, step_s, float(figures.flicker_s), rng))
+    field = figures.at("flicker", height_px) * flicker - inwards
+    field += figures.at("steady", height_px) * rng.standard_normal(GRID)
+    field[:, -1] -= figures.at("feet", height_px) * faults.ends[0]
+    field[:, 0] -= figures.at("crown", height_px) * faults.ends[1]
     return field.astype(np.float32)
+
+
+def heavy_tailed(noise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normal noise of variance 1, large values made larger: a hand that is lost for a frame."""
+    return np.asarray(noise * np.sqrt(np.abs(noise)) / HEAVY_SPREAD)
 
 
 def _moved_edges(
@@ -167,14 +218,11 @@ def _moved_edges(
 def _spots(
     grey: NDArray[np.uint8], faults: Faults, shown: NDArray[np.float64]
 ) -> NDArray[np.uint8]:
-    """Take a bite out, put a blob on, set a bar in front; in place."""
+    """Take a bite out, put a blob on; in place."""
     height, width = grey.shape
     for spot, value, seen in ((faults.bite, 0, shown[0]), (faults.blob, 255, shown[1])):
         if spot is not None and seen < spot[3]:
             centre = int(spot[0] * width), int(spot[1] * height)
             radius = max(1, round(spot[2] * height))
             cv2.ellipse(grey, centre, (radius, int(1.4 * radius)), 0, 0, 360, (value,), -1)
-    if faults.bar is not None:
-        left = int((faults.bar[0] - faults.bar[1]) * width)
-        grey[:, max(0, left) : max(0, left + max(1, int(2 * faults.bar[1] * width)))] = 0
     return grey

@@ -12,9 +12,8 @@ from stages.body.landmarks import (
     LandmarksBody,
     LandmarksConfig,
     ShapeFit,
-    fit_camera,
-    to_crop_square,
 )
+from stages.body.weak_camera import fit_camera, see_body, to_crop_square
 from stages.human.joints import SMPL_COCO_PAIRS
 from stages.human.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from stages.human.skeleton import forward_kinematics, load_skeleton
@@ -134,7 +133,8 @@ def test_property_camera_comes_back(scale, tx, ty, yaw, confidence):
     camera = np.array([scale, tx, ty])
     joints = turned(SKELETON.joint_template * [1, -1, -1], yaw)
     points = camera[0] * (joints[:, :2] + camera[1:])
-    found, rms = fit_camera(joints, points, np.full(24, confidence))
+    found, rms, fits = fit_camera(joints, points, np.full(24, confidence))
+    assert fits
     np.testing.assert_allclose(found, camera, atol=1e-6)
     assert rms < 1e-6
 
@@ -153,10 +153,34 @@ def test_camera_of_an_estimate(body):
 
 def test_camera_needs_three_points_and_a_positive_scale():
     joints = SKELETON.joint_template
-    assert fit_camera(joints[:2], joints[:2, :2], np.ones(2)) is None
-    assert fit_camera(joints, joints[:, :2], np.zeros(24)) is None
-    assert fit_camera(joints, -joints[:, :2], np.ones(24)) is None
-    assert fit_camera(joints * 0, joints[:, :2], np.ones(24)) is None
+    points = joints[:, :2]
+    for seen in (
+        fit_camera(joints[:2], points[:2], np.ones(2)),
+        fit_camera(joints, points, np.zeros(24)),
+        fit_camera(joints, -points, np.ones(24)),
+        fit_camera(joints * 0, points, np.ones(24)),
+    ):
+        assert not seen[2] and not seen[0].any()
+    together = [np.stack(rows) for rows in ((joints, joints), (points, -points), np.ones((2, 24)))]
+    np.testing.assert_array_equal(fit_camera(*together)[2], [True, False])
+
+
+def test_parity_cameras_of_a_track_are_those_of_its_frames():
+    rng = np.random.default_rng(0)
+    joints = SKELETON.joint_template * [1, -1, -1] + rng.normal(0, 0.1, (9, 24, 3))
+    keypoints = np.stack([keypoints_of(frame, np.array([0.8, 0.1, 0.0])) for frame in joints])
+    boxes = np.tile(BOX, (9, 1))
+    keypoints[1] = np.nan
+    keypoints[2, :, 2] = np.inf
+    keypoints[3, :10, 0] = 1e9
+    boxes[4] = np.nan
+    boxes[5] = boxes[5, [2, 3, 0, 1]]
+    found = see_body(joints, keypoints, boxes)
+    np.testing.assert_array_equal(found[2], [1, 0, 0, 1, 0, 0, 1, 1, 1])
+    for frame in range(9):
+        alone = see_body(joints[frame], keypoints[frame], boxes[frame])
+        for one, other in zip(alone, found, strict=True):
+            np.testing.assert_allclose(one, other[frame], atol=1e-12)
 
 
 def test_crop_square_has_the_longer_side():

@@ -1,0 +1,387 @@
+"""What MediaPipe's landmarks are off by, and the figures that imitate it.
+
+Everything is folded at the body's middle: a left arm seen from the left is a right arm seen from
+the right in a mirror, so both count for both. Axes look at the person's hips (x right, y down,
+z away). Letters: N frames, B = 35 bones (stages/human/walkers/landmark_bones.py), s sequences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from seen_people import COCO, FPS, Row
+
+from stages.human.joints import COCO_FLIP
+from stages.human.rotation import matrix_to_axis_angle
+from stages.human.walkers.landmark_bones import (
+    BONES,
+    MIDDLE_HIPS,
+    MIRROR,
+    SIDE,
+    bones_of,
+    landmarks_of,
+    view_of,
+    view_terms,
+)
+from stages.human.walkers.measured import LandmarkFigures
+
+Floats = NDArray[np.float64]
+
+SHORTEST = 12  # frames of a sequence that counts
+LEGS = [25, 26, 27, 28, 31, 32]
+HEIGHT_EDGES_PX = (48.0, 75.0, 110.0, 160.0, 220.0, 500.0)
+MIRRORED_TERMS = np.array([1.0, 1.0, -1.0, 1.0, -1.0])  # of the view, seen from the other side
+MIRRORED_AXES = np.array([-1.0, 1.0, 1.0])
+MIRRORED_TURN = np.array([1.0, -1.0, -1.0])
+# Points that say how the whole person is turned, and how much each counts.
+TRUNK = {11: 1.0, 12: 1.0, 23: 1.0, 24: 1.0, 0: 0.3, 7: 0.3, 8: 0.3, 25: 0.3, 26: 0.3}
+OWN_SHARES = (0.0, 0.5)
+GAINS = (0.3, 1.3)
+REMEMBERED = (0.05, 0.95)
+# Ridge on functions of the view, share of the observations' variance.
+RIDGE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Frames in which somebody whole was found, in sequences.
+
+    Attributes:
+        true, seen: [N,33,3] metres from mid-hips. visibility: [N,33].
+        view: [N,2]; terms: [N,5].
+        keypoint_error: [N,17,2] pixels; pixels_per_metre: [N]; height_px: [N].
+        legs_swapped, faced_about: [N].
+        sequences: indices of each walk's frames, in order.
+    """
+
+    true: Floats
+    seen: Floats
+    visibility: Floats
+    view: Floats
+    terms: Floats
+    keypoint_error: Floats
+    pixels_per_metre: Floats
+    height_px: Floats
+    legs_swapped: NDArray[np.bool_]
+    faced_about: NDArray[np.bool_]
+    frames: NDArray[np.int64]
+    sequences: list[NDArray[np.int64]]
+
+    @property
+    def plain(self) -> NDArray[np.bool_]:
+        """Frames without a mix-up [N]."""
+        return ~(self.legs_swapped | self.faced_about)
+
+    def plain_sequences(self) -> list[NDArray[np.int64]]:
+        """The sequences without mix-ups, where enough is left."""
+        kept = [one[self.plain[one]] for one in self.sequences]
+        return [one for one in kept if len(one) >= SHORTEST]
+
+
+def usable(rows: Sequence[Row]) -> list[Row]:
+    """Rows in which somebody whole was found and not flagged."""
+    return [row for row in rows if row.found and row.whole and not row.flagged]
+
+
+def observe(rows: Sequence[Row]) -> Observed:
+    """Gather rows into arrays; short sequences are left out."""
+    by_walk: dict[int, list[Row]] = {}
+    for row in usable(rows):
+        by_walk.setdefault(row.walk, []).append(row)
+    walks = [walk for walk in by_walk.values() if len(walk) >= SHORTEST]
+    chosen = [row for walk in walks for row in walk]
+    starts = np.cumsum([0, *(len(walk) for walk in walks)])
+    true = np.stack([row.true_world for row in chosen])
+    seen = np.stack([row.seen_world for row in chosen])
+    points = seen[..., :3] - 0.5 * (seen[:, 23:24, :3] + seen[:, 24:25, :3])
+    image = np.stack([row.true_px for row in chosen])
+    keypoints = np.stack([row.seen_keypoints for row in chosen])
+    about = np.einsum("na,na->n", points[:, 11] - points[:, 12], true[:, 11] - true[:, 12]) < 0
+    other = MIRROR[LEGS]
+    straight = np.linalg.norm(points[:, LEGS] - true[:, LEGS], axis=2).sum(axis=1)
+    crossed = np.linalg.norm(points[:, LEGS] - true[:, other], axis=2).sum(axis=1)
+    view = view_of(true)
+    return Observed(
+        true=true,
+        seen=points,
+        visibility=seen[..., 3],
+        view=view,
+        terms=view_terms(view),
+        keypoint_error=keypoints[..., :2] - image[:, COCO],
+        pixels_per_metre=np.ptp(image[..., 1], axis=1) / np.ptp(true[..., 1], axis=1),
+        height_px=np.array([row.height_px for row in chosen]),
+        legs_swapped=(crossed < straight) & ~about,
+        faced_about=about,
+        frames=np.array([row.frame for row in chosen]),
+        sequences=[np.arange(a, b) for a, b in pairwise(starts)],
+    )
+
+
+def ridge(inputs: Floats, outputs: Floats) -> Floats:
+    """Least squares of outputs [n,...] on inputs [n,k], whose first column is free."""
+    flat = outputs.reshape(len(outputs), -1)
+    penalty = RIDGE * len(inputs) * np.eye(inputs.shape[1])
+    penalty[0, 0] = 1e-9
+    solved = np.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ flat)
+    return np.asarray(solved.reshape(-1, *outputs.shape[1:]))
+
+
+def folded(
+    terms: Floats, values: Floats, place: int, flip: Floats | float
+) -> tuple[Floats, Floats]:
+    """Inputs and outputs of one bone or point and of its mirror image, one below the other."""
+    both = [values[:, place], values[:, MIRROR[place]] * flip]
+    return np.concatenate([terms, terms * MIRRORED_TERMS]), np.concatenate(both)
+
+
+@dataclass(frozen=True, eq=False)
+class Lengths:
+    """Bones' lengths, as in `LandmarkFigures`."""
+
+    length_m: Floats
+    own_share: Floats
+    length_view: Floats
+    length_spread: Floats
+
+
+def fit_lengths(o: Observed) -> Lengths:
+    """How long bones are seen, and how much of a person's own length is in it."""
+    sequences = o.plain_sequences()
+    true, seen = (
+        np.array([np.median(np.linalg.norm(bones_of(x[one]), axis=2), axis=0) for one in sequences])
+        for x in (o.true, o.seen)
+    )
+    terms = np.array([o.terms[one].mean(axis=0) for one in sequences])
+    bone = np.arange(BONES) != MIDDLE_HIPS
+    log_true, log_seen = np.zeros_like(true), np.zeros_like(seen)
+    log_true[:, bone], log_seen[:, bone] = np.log(true[:, bone]), np.log(seen[:, bone])
+    usual = np.median(log_seen, axis=0)
+    usual = 0.5 * (usual + usual[MIRROR])
+    share, spread = np.zeros(BONES), np.zeros(BONES)
+    by_view = np.zeros((BONES, terms.shape[1]))
+    for place in np.flatnonzero(bone):
+        inputs, own = folded(terms, log_true - usual, place, 1.0)
+        _, got = folded(terms, log_seen - usual, place, 1.0)
+        full = ridge(np.column_stack([inputs, own - own.mean()]), got)
+        share[place] = np.clip(full[-1], *OWN_SHARES)
+        by_view[place] = ridge(inputs, got - share[place] * own)
+        spread[place] = np.std(got - share[place] * own - inputs @ by_view[place])
+    return Lengths(np.where(bone, np.exp(usual), 0.0), share, by_view, spread)
+
+
+def ordinary_bones(o: Observed, lengths: Lengths) -> Floats:
+    """True bones [N,35,3] at the lengths that are seen."""
+    bones = bones_of(o.true)
+    out = np.zeros_like(bones)
+    for one in o.sequences:
+        own = np.median(np.linalg.norm(bones[one], axis=2), axis=0)
+        usual = np.maximum(lengths.length_m, 1e-6)
+        ratio = np.maximum(own, 1e-6) / usual
+        scale = np.where(lengths.length_m > 0, ratio ** (lengths.own_share - 1.0), 0.0)
+        out[one] = bones[one] * scale[:, None]
+    return out
+
+
+def turns_between(ordinary: Floats, seen: Floats) -> Floats:
+    """Rotations [N,3,3] that bring the trunk of [N,33,3] onto the seen one (Kabsch)."""
+    places, weights = list(TRUNK), np.array(list(TRUNK.values()))
+    spread = np.einsum("k,nki,nkj->nij", weights, seen[:, places], ordinary[:, places])
+    left, _, right = np.linalg.svd(spread)
+    signs = np.ones((len(left), 1, 3))
+    signs[:, 0, 2] = np.linalg.det(left @ right)
+    return np.asarray((left * signs) @ right)
+
+
+@dataclass(frozen=True, eq=False)
+class Spreads:
+    """Spread of what stays for a sequence, of what wanders, and its memory from frame to frame."""
+
+    steady: Floats
+    wander: Floats
+    remembered: Floats
+
+
+def spreads_of(
+    errors: Floats, o: Observed, sequences: list[NDArray[np.int64]] | None = None
+) -> Spreads:
+    """Take errors [N,...] apart; what short sequences cannot tell apart is corrected for.
+
+    Args:
+        sequences: that count; None: those without mix-ups.
+    """
+    centres, squares, products, pairs = [], [], [], []
+    sequences = o.plain_sequences() if sequences is None else sequences
+    for one in sequences:
+        centre = errors[one].mean(axis=0)
+        apart = errors[one] - centre
+        centres.append(centre**2)
+        squares.append((apart**2).mean(axis=0))
+        next_to = np.diff(o.frames[one]) == 1
+        products.append((apart[1:] * apart[:-1])[next_to].sum(axis=0))
+        pairs.append((apart[1:] ** 2)[next_to].sum(axis=0))
+    count = float(np.mean([len(one) for one in sequences]))
+    within, between = np.mean(squares, axis=0), np.mean(centres, axis=0)
+    keep = np.sum(products, axis=0) / np.maximum(np.sum(pairs, axis=0), 1e-12)
+    keep = np.clip((keep + 1 / count) / (1 - 3 / count), *REMEMBERED)
+    # Variance of the mean of a wandering of variance 1 over `count` frames.
+    mean = (1 + keep) / (1 - keep) / count
+    mean -= 2 * keep * (1 - keep**count) / ((1 - keep) ** 2 * count**2)
+    wander = within / np.maximum(1 - mean, 0.2)
+    return Spreads(
+        np.sqrt(np.maximum(between - mean * wander, 0.0)), np.sqrt(wander), np.asarray(keep)
+    )
+
+
+def both_sides(values: Floats, mirror: Sequence[int] | NDArray[Any] = MIRROR) -> Floats:
+    """Left and right replaced by their common root mean square."""
+    return np.sqrt(0.5 * (values**2 + values[np.asarray(mirror)] ** 2))
+
+
+def memory_s(remembered: Floats) -> Floats:
+    """Seconds in which a wandering forgets itself."""
+    return np.asarray(-1.0 / FPS / np.log(remembered))
+
+
+def fit_landmarks(o: Observed) -> LandmarkFigures:
+    """Everything at once."""
+    lengths = fit_lengths(o)
+    ordinary = ordinary_bones(o, lengths)
+    turned = turns_between(landmarks_of(ordinary), o.seen)
+    vectors = matrix_to_axis_angle(turned)
+    plain = o.plain
+    inputs = np.concatenate([o.terms[plain], o.terms[plain] * MIRRORED_TERMS])
+    turn = ridge(inputs, np.concatenate([vectors[plain], vectors[plain] * MIRRORED_TURN])).T
+    turn_spreads = spreads_of(vectors - o.terms @ turn.T, o)
+    upright = np.einsum("nji,nbj->nbi", turned, bones_of(o.seen))
+    gain, bias = _gain_and_bias(o, ordinary, upright)
+    rest = upright - ordinary * gain - np.einsum("nv,bcv->nbc", o.terms, bias)
+    bone_spreads = spreads_of(rest, o)
+    heights, factors = _by_height(rest, o)
+    keypoints = _keypoints(o, ordinary)
+    own = keypoints.errors
+    kept = bone_spreads.remembered
+    return LandmarkFigures(
+        length_m=lengths.length_m,
+        own_share=lengths.own_share,
+        length_view=lengths.length_view,
+        length_spread=lengths.length_spread,
+        gain=gain,
+        bias_m=bias,
+        steady_m=both_sides(bone_spreads.steady),
+        wander_m=both_sides(bone_spreads.wander),
+        wander_s=memory_s(0.5 * (kept + kept[MIRROR])),
+        turn=turn,
+        turn_steady=turn_spreads.steady,
+        turn_wander=turn_spreads.wander,
+        turn_wander_s=memory_s(turn_spreads.remembered),
+        doubt=_doubt(o),
+        mix_up=_mix_up(o.legs_swapped, o.view[:, 1] ** 2, o),
+        about_face=_mix_up(o.faced_about, np.maximum(o.view[:, 0], 0.0) ** 2, o),
+        heights_px=heights,
+        height_factor=factors,
+        keypoint_own_share=keypoints.own_share,
+        keypoint_follows=keypoints.follows,
+        keypoint_steady=both_sides(own.steady, COCO_FLIP),
+        keypoint_wander=both_sides(own.wander, COCO_FLIP),
+        keypoint_wander_s=memory_s(0.5 * (own.remembered + own.remembered[list(COCO_FLIP)])),
+    )
+
+
+def _gain_and_bias(o: Observed, ordinary: Floats, upright: Floats) -> tuple[Floats, Floats]:
+    """What of a true component is seen [35,3], and a bias by view [35,3,5]."""
+    plain = o.plain
+    gain, bias = np.ones((BONES, 3)), np.zeros((BONES, 3, 5))
+    for place in range(BONES):
+        if place == MIDDLE_HIPS:
+            continue
+        _, x = folded(o.terms[plain], ordinary[plain], place, MIRRORED_AXES)
+        inputs, y = folded(o.terms[plain], upright[plain], place, MIRRORED_AXES)
+        power = (x**2).sum(axis=0) + 1e-4 * len(x)
+        gain[place] = np.clip((x * y).sum(axis=0) / power, *GAINS)
+        bias[place] = ridge(inputs, y - gain[place] * x).T
+    return gain, bias
+
+
+def _by_height(rest: Floats, o: Observed) -> tuple[Floats, Floats]:
+    """Size of the errors by the person's height, 1 on average."""
+    sequences = o.plain_sequences()
+    bone = np.arange(BONES) != MIDDLE_HIPS
+    within = np.array([rest[one][:, bone].var(axis=0) for one in sequences])
+    size = (within / np.maximum(within.mean(axis=0), 1e-9)).mean(axis=(1, 2))
+    tall = np.array([o.height_px[one].mean() for one in sequences])
+    heights, factors = [], []
+    for low, high in pairwise(HEIGHT_EDGES_PX):
+        chosen = (tall >= low) & (tall < high)
+        if chosen.sum() >= 4:
+            heights.append(tall[chosen].mean())
+            factors.append(np.sqrt(size[chosen].mean()))
+    if not heights:
+        raise ValueError("expected at least four walks of about one height, got fewer")
+    return np.array(heights), np.array(factors)
+
+
+def _doubt(o: Observed) -> Floats:
+    """Visibility's logit [33,5], see `LandmarkFigures`."""
+    seen = np.clip(o.visibility, 2e-3, 1 - 2e-3)
+    logit = np.log(seen / (1 - seen))
+    out = np.zeros((33, 5))
+    for place in range(33):
+        pair = (place, int(MIRROR[place]))
+        inputs = [
+            np.stack([np.ones(len(logit)), SIDE[p] * o.view[:, 1], o.view[:, 0]], axis=1)
+            for p in pair
+        ]
+        given = np.concatenate([logit[:, p] for p in pair])
+        found = np.linalg.lstsq(np.concatenate(inputs), given, rcond=None)[0]
+        rest = np.stack([logit[:, p] - x @ found for p, x in zip(pair, inputs, strict=True)], 1)
+        steady = np.mean([(rest[one].mean(axis=0) ** 2).mean() for one in o.sequences])
+        flicker = np.mean([rest[one].var(axis=0).mean() for one in o.sequences])
+        out[place] = [*found, np.sqrt(steady), np.sqrt(flicker)]
+    return out
+
+
+def _mix_up(flags: NDArray[np.bool_], exposed: Floats, o: Observed) -> Floats:
+    """Share of frames at full exposure, and seconds that a mix-up lasts."""
+    share = flags.sum() / max(float(exposed.sum()), 1.0)
+    lasts = []
+    for one in o.sequences:
+        ends = np.flatnonzero(np.diff(np.concatenate([[0], flags[one].astype(int), [0]])))
+        lasts += list(ends[1::2] - ends[::2])
+    return np.array([share, (np.mean(lasts) if lasts else 1.0) / FPS])
+
+
+@dataclass(frozen=True, eq=False)
+class Keypoints:
+    """Keypoints in the image, as in `LandmarkFigures`."""
+
+    own_share: Floats
+    follows: Floats
+    errors: Spreads
+
+
+def _keypoints(o: Observed, ordinary: Floats) -> Keypoints:
+    """How much of a person's own proportions and of a landmark's error a keypoint shows."""
+    average = landmarks_of(ordinary)
+    scale = np.ones(len(average))
+    for one in o.sequences:
+        scale[one] = np.median(np.ptp(o.true[one, :, 1], 1) / np.ptp(average[one, :, 1], 1))
+    to_px = o.pixels_per_metre[:, None, None]
+    other = (average * scale[:, None, None] - o.true)[:, COCO, :2] * to_px
+    moved = (o.seen - average)[:, COCO, :2] * to_px
+    plain = o.plain
+    both = np.stack([other[plain].ravel(), moved[plain].ravel()], axis=1)
+    lost = np.linalg.lstsq(both, o.keypoint_error[plain].ravel(), rcond=None)[0][0]
+    lost = float(np.clip(lost, 0.0, 1.0))
+    rest = o.keypoint_error - lost * other
+    follows = np.zeros(17)
+    for place in range(17):
+        pair = [place, COCO_FLIP[place]]
+        x, y = moved[plain][:, pair], rest[plain][:, pair]
+        follows[place] = np.clip((x * y).sum() / (x**2).sum(), 0.0, 1.2)
+    errors = (rest - moved * follows[:, None]) / o.height_px[:, None, None]
+    return Keypoints(np.array(1.0 - lost), follows, spreads_of(errors, o))
