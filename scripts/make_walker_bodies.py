@@ -70,9 +70,7 @@ def kept_of_anny(model: torch.nn.Module, template: NDArray, bodies: int, seed: i
     return np.asarray(kept)
 
 
-def shapes_of(
-    phenotypes: dict[str, torch.Tensor], open_bodies: int, open_seed: int
-) -> NDArray:
+def shapes_of(phenotypes: dict[str, torch.Tensor], open_bodies: int, open_seed: int) -> NDArray:
     """Shape numbers [n,10] of Anny's bodies, by projection onto the open body's directions."""
     import anny  # here, so that --help works without the extra
 

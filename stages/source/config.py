@@ -8,9 +8,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Kind = Literal["video", "images", "camera", "network"]
+Kind = Literal["video", "images", "camera", "network", "synthetic"]
 
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "srt")
+_BACKGROUNDS = re.compile(r"(?<=:)backgrounds=[^,]*,?|,backgrounds=[^,]*")
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -21,8 +22,9 @@ class Config(BaseModel):
 
     uri: str = Field(
         "",
-        description="a video file, a folder of images, a camera's number (0), or an rtsp:// or "
-        "http:// address",
+        description="a video file, a folder of images, a camera's number (0), an rtsp:// or "
+        "http:// address, or synthetic:people=4,cameras=2,camera=0,size=960x540,fps=25,seconds=60,"
+        "seed=1 (people who do not exist; each key may be left out)",
     )
     source_id: str = Field(
         "cam0", min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="the source's name"
@@ -55,6 +57,14 @@ class Config(BaseModel):
         return self
 
 
+SYNTHETIC = "synthetic"
+
+
+def is_synthetic(uri: str) -> bool:
+    """Whether an address asks for a rendered scene."""
+    return uri.partition(":")[0] == SYNTHETIC
+
+
 def is_camera(uri: str) -> bool:
     """Whether an address is a camera's number."""
     return uri.isdigit()
@@ -62,7 +72,7 @@ def is_camera(uri: str) -> bool:
 
 def is_network(uri: str) -> bool:
     """Whether an address is one on a network."""
-    return "://" in uri and not uri.startswith("file://")
+    return "://" in uri and not uri.startswith("file://") and not is_synthetic(uri)
 
 
 def is_always_live(uri: str) -> bool:
@@ -72,8 +82,10 @@ def is_always_live(uri: str) -> bool:
 
 def public_label(uri: str) -> str:
     """Return an address fit for pictures and events: a file's name without its folders, a network
-    address without user, password and query.
+    address without user, password and query, a scene without the folder of its backgrounds.
     """
+    if is_synthetic(uri):
+        return _BACKGROUNDS.sub("", uri)
     if is_network(uri):
         return _CREDENTIALS.sub("", uri).partition("?")[0]
     return uri if is_camera(uri) else Path(uri).name

@@ -11,10 +11,18 @@ from pipeline.errors import ConfigError
 from pipeline.messages import StreamStart
 from pipeline.stage import RawFrame
 from stages.source.camera import CameraReader
-from stages.source.config import Config, is_always_live, is_camera, is_network, public_label
+from stages.source.config import (
+    Config,
+    is_always_live,
+    is_camera,
+    is_network,
+    is_synthetic,
+    public_label,
+)
 from stages.source.images import ImageFolderReader
 from stages.source.live import NewestFrame
 from stages.source.reader import Reader
+from stages.source.synthetic import SyntheticReader
 from stages.source.video import VideoReader
 
 
@@ -45,7 +53,8 @@ class SourceStage:
             self._newest = NewestFrame(
                 reader,
                 reopen=(lambda: open_reader(config)) if again else None,
-                realtime=config.realtime,
+                # A scene that is watched live goes on at its own speed, as a camera's would.
+                realtime=config.realtime or is_synthetic(config.uri),
                 loop=config.loop,
                 reconnect_s=config.reconnect_s,
             )
@@ -92,6 +101,9 @@ def open_reader(config: Config) -> Reader:
     """Return the reader for an address; raises `SourceError` if it cannot be opened."""
     if is_camera(config.uri):
         return CameraReader(int(config.uri))
+    if is_synthetic(config.uri):
+        address = config.uri.partition(":")[2]
+        return SyntheticReader(address, start_s=config.start_s, end_s=config.end_s)
     if not is_network(config.uri) and Path(config.uri).is_dir():
         return ImageFolderReader(
             Path(config.uri), config.image_rate_hz, start_s=config.start_s, end_s=config.end_s
