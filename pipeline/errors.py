@@ -9,6 +9,7 @@ GaitError                 every error we raise on purpose; printed as one block,
     WeightsError          a network's weights or a body file
     GalleryError          a gallery that is missing, locked, damaged or of another version
       GalleryConflictError  a name or id that is already taken, or not there
+    CalibrationError      a calibration that is missing, damaged or of other weights
   MessageError            a message that does not decode or breaks its own rules
   FrameError              one frame cannot be handled: counted, marked, passed over
   DivergedError           exit 1: a training whose loss is no number any more
@@ -65,6 +66,10 @@ class GalleryError(InputError):
 
 class GalleryConflictError(GalleryError):
     """A name or id is already taken, or is not in the gallery."""
+
+
+class CalibrationError(InputError):
+    """A calibration is missing, damaged, of other weights, or rests on too little."""
 
 
 class MessageError(GaitError):

@@ -22,7 +22,9 @@ HELP = "name the people in front of a camera; the newest frame counts, what is t
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_source_options(parser, "camera's number, rtsp:// or http:// address, or a file")
+    add_source_options(
+        parser, "camera's number, rtsp:// or http:// address, a file, or synthetic:people=4"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
     parser.add_argument(
         "--realtime", action="store_true", help="play a file at its own speed, as a camera would"

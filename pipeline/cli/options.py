@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 
+from pipeline.cli.calibration_choice import check_calibration, settings_beside
 from pipeline.config import PipelineConfig, load_config
 
 
@@ -50,6 +51,12 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace a former run in the same folder"
     )
     parser.add_argument("--gallery", type=Path, metavar="FILE", help="the people who are known")
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="what scores are worth, as `calibrate` has written it (default: the weights' own)",
+    )
     parser.add_argument("--display", action="store_true", help="show the picture in a window too")
     parser.add_argument("--no-video", action="store_true", help="write no annotated.mp4")
     parser.add_argument(
@@ -66,6 +73,7 @@ def common_settings(args: argparse.Namespace) -> dict[str, Any]:
         "source.start_s": getattr(args, "start", None),
         "source.end_s": getattr(args, "end", None),
         "identify.gallery": getattr(args, "gallery", None),
+        "identify.calibration": getattr(args, "calibration", None),
         "sink.out_dir": getattr(args, "out", None),
         "sink.overwrite": getattr(args, "overwrite", False) or None,
         "sink.display": getattr(args, "display", False) or None,
@@ -80,8 +88,17 @@ def common_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def read_config(args: argparse.Namespace, settings: dict[str, Any]) -> PipelineConfig | None:
-    """Return the checked configuration, or None when --check-config has printed it."""
+    """Return the checked configuration, or None when --check-config has printed it.
+
+    Raises:
+        ConfigError: see `load_config`.
+        CalibrationError: the calibration is not of the weights.
+    """
     config = load_config(args.config, settings, args.settings)
+    found = settings_beside(config)
+    if found:
+        config = load_config(args.config, settings | found, args.settings)
+    check_calibration(config)
     if args.check_config:
         print(json.dumps(config.to_dict(), indent=2))
         return None

@@ -21,7 +21,10 @@ HELP = "name the people of a recording; every frame is handled, and the same inp
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    add_source_options(parser, "video file, folder of images, or address of a recording")
+    add_source_options(
+        parser,
+        "video file, folder of images, address of a recording, or synthetic:people=4,seconds=20",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
     add_output_options(parser)
     add_config_options(parser)

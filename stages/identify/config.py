@@ -17,8 +17,22 @@ class Config(BaseModel):
         None, description="gallery file; without one everybody is `unknown`"
     )
     create_gallery: bool = Field(False, description="make the gallery if it is not there")
-    metric: Literal["euclidean", "cosine"] = Field(
-        "euclidean", description="distance of two vectors, a mean over their body parts"
+    calibration: Path | None = Field(
+        None,
+        description="file that `calibrate` has written: what scores are worth; none: the one that "
+        "comes with the weights, if there is one",
+    )
+    false_alarm_rate: float | None = Field(
+        None,
+        gt=0.0,
+        le=0.5,
+        description="with a calibration, of the strangers who walk by, the share that may be given "
+        "somebody's name; none: 0.01, or the lowest that is vouched for with so large a gallery",
+    )
+    metric: Literal["auto", "euclidean", "cosine"] = Field(
+        "auto",
+        description="distance of two vectors, a mean over their body parts; auto: the "
+        "calibration's, euclidean without one",
     )
     nearest: int = Field(
         1,
@@ -30,21 +44,29 @@ class Config(BaseModel):
         None,
         gt=0.0,
         lt=1.0,
-        description="score 1/(1+distance) from which a person is known; none: the network's own",
+        description="score 1/(1+distance) from which a person is known, whatever the calibration; "
+        "none: by false_alarm_rate, without a calibration the network's own",
     )
     contrast: float = Field(
         0.85,
         gt=0.0,
         le=1.0,
         description="nearest person's distance over the second nearest's, above which nobody is "
-        "named; 1: no such test",
+        "named; 1: no such test; asked only where a threshold decides, not a calibration",
     )
     margin: float = Field(
         0.03,
         ge=0.0,
         le=0.5,
         description="score by which a held name may fall below the threshold, and by which "
-        "another has to lead to replace it",
+        "another has to lead to replace it; with a calibration it is level_margin",
+    )
+    level_margin: float = Field(
+        3.0,
+        ge=1.0,
+        le=1000.0,
+        description="times that a held name's false-alarm level may exceed false_alarm_rate, and "
+        "by which another's has to be lower to replace it",
     )
     min_windows: int = Field(
         2, ge=1, le=1000, description="windows of a track before it is known or unknown"
@@ -79,6 +101,9 @@ class Config(BaseModel):
             raise ValueError("sightings are told apart by run: set run_id, or sightings to false")
         if self.create_gallery and self.gallery is None:
             raise ValueError("create_gallery needs a gallery")
-        if self.metric == "cosine" and self.threshold is None:
-            raise ValueError("the networks' own thresholds are euclidean: set threshold for cosine")
+        if self.metric == "cosine" and self.threshold is None and self.calibration is None:
+            raise ValueError(
+                "the networks' own thresholds are euclidean: set threshold for cosine, or give a "
+                "calibration"
+            )
         return self

@@ -1,5 +1,8 @@
 """From scores to names: evidence, thresholds, hysteresis, and one name per person at a time.
 
+A score is any number that is higher for who is more likely it: with a calibration the decades of
+false-alarm level (2 for 1 %), by which tracks with more and less evidence compare; else 1/(1+d).
+
 A track's windows are fused as the weighted mean of their vectors, not of their scores: what is kept
 is one vector however large the gallery is, a person who is enrolled meanwhile is scored against all
 that was seen, and a mean is compared with means, since that is what a template is.
@@ -15,9 +18,11 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.messages import Embedding
-from stages.identify.records import weight_of
+from stages.identify.calibration import Weighing
+from stages.identify.fusion import window_weight
 
-# Provisional: between what the same person and what others reach. Scores are 1/(1+d).
+# For networks without a calibration: between what the same person and what others reach. Scores
+# are 1/(1+d).
 # `gei` lies between d = 0.8 (0.556) and d = 1.3 (0.435).
 THRESHOLDS: Mapping[str, float] = {
     "smplgait": 0.5,
@@ -42,8 +47,9 @@ class Rules:
     """When a name is given and when it is given up.
 
     Attributes:
-        threshold: score from which a person counts as recognised, 0..1.
-        contrast: nearest person's distance over the second nearest's, above which nobody is named.
+        threshold: score from which a person counts as recognised.
+        contrast: nearest person's distance over the second nearest's, above which nobody is named;
+            1 for no such test, as with a calibration.
         margin: how far below the threshold a held name survives, and by how much another has to
             lead to take its place.
         min_windows: windows before anything is said.
@@ -66,6 +72,7 @@ class Evidence:
     Attributes:
         total: float64 [c,p], the weighted sum of the vectors.
         frames: distinct frames, told from the windows' times (windows overlap).
+        good: the weighted sum of the qualities.
     """
 
     network: str
@@ -75,6 +82,17 @@ class Evidence:
     windows: int
     frames: float
     end_ns: int
+    good: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Network and weights: what the vectors may be compared with."""
+        return self.network, self.weights_hash
+
+    @property
+    def quality(self) -> float:
+        """The windows' mean quality, 0..1."""
+        return self.good / self.weight
 
     @property
     def mean(self) -> np.ndarray:
@@ -82,13 +100,19 @@ class Evidence:
         return (self.total / self.weight).astype(np.float32)
 
 
-def gather(evidence: Evidence | None, seen: Embedding, memory_windows: int) -> Evidence:
+def gather(
+    evidence: Evidence | None,
+    seen: Embedding,
+    memory_windows: int,
+    weighing: Weighing | None = None,
+) -> Evidence:
     """Return the evidence with one more window.
 
     A window of another network, of other weights or of another shape starts anew: such vectors
     cannot be added up.
     """
-    weight = weight_of(seen.frames, seen.quality)
+    weight = window_weight(seen.frames, seen.quality, weighing)
+    good = weight * min(max(0.0, seen.quality), 1.0)
     vector = seen.vector.astype(np.float64)
     if (
         evidence is None
@@ -97,7 +121,7 @@ def gather(evidence: Evidence | None, seen: Embedding, memory_windows: int) -> E
     ):
         return Evidence(
             *(seen.network, seen.weights_hash, weight * vector, weight),
-            *(1, float(seen.frames), seen.end_ns),
+            *(1, float(seen.frames), seen.end_ns, good),
         )
     keep = 1.0 if evidence.windows < memory_windows else 1.0 - 1.0 / memory_windows
     return replace(
@@ -107,6 +131,7 @@ def gather(evidence: Evidence | None, seen: Embedding, memory_windows: int) -> E
         windows=evidence.windows + 1,
         frames=evidence.frames + _new_frames(evidence, seen),
         end_ns=max(evidence.end_ns, seen.end_ns),
+        good=keep * evidence.good + good,
     )
 
 
@@ -138,7 +163,7 @@ def stands_out(scores: Mapping[str, float], held: str, rules: Rules) -> bool:
     of Lowe, IJCV 2004). With one person to choose from there is nothing to compare.
     """
     ranked = sorted(((-score, person) for person, score in scores.items()))
-    if len(ranked) < 2:
+    if len(ranked) < 2 or rules.contrast >= 1.0:
         return True
     nearest, second = (1.0 / max(-score, 1e-9) - 1.0 for score, _ in ranked[:2])
     slack = CONTRAST_HYSTERESIS if ranked[0][1] == held else 0.0

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from pipeline.clock import NS_PER_S
-from pipeline.errors import GalleryError
+from pipeline.errors import CalibrationError, GalleryError
 from pipeline.messages import (
     MAX_PEOPLE,
     Embedding,
@@ -21,12 +18,14 @@ from pipeline.messages import (
     StreamStart,
 )
 from pipeline.stage import StageBase
+from stages.identify.answering import deciding_scores, rules_for, shown
+from stages.identify.calibration import Calibration
+from stages.identify.calibrations import Calibrations
+from stages.identify.comparing import NOTHING, Comparer, compare_track
 from stages.identify.config import Config
 from stages.identify.decision import (
-    DEFAULT_THRESHOLD,
-    THRESHOLDS,
     Claim,
-    Rules,
+    Evidence,
     assign,
     best_of,
     gather,
@@ -37,10 +36,9 @@ from stages.identify.decision import (
 from stages.identify.gallery import Gallery
 from stages.identify.records import is_comparable, is_trained
 from stages.identify.schema import Mode
-from stages.identify.search import Index, search
 from stages.identify.sighting_log import SightingLog
 from stages.identify.snapshot import take_snapshot
-from stages.identify.state import Answer, NetworkKey, Source, Track, View, final_answer, view_of
+from stages.identify.state import Answer, Source, Track, View, final_answer, view_of
 
 LOOK_EVERY_NS = NS_PER_S
 TIDY_EVERY_NS = 60 * NS_PER_S
@@ -60,6 +58,7 @@ class IdentifyStage(StageBase):
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._calibrations: Calibrations | None = None
         self._gallery: Gallery | None = None
         self._log: SightingLog | None = None
         self._at_start = View(0, {}, {})
@@ -72,17 +71,21 @@ class IdentifyStage(StageBase):
     # --- life
 
     def setup(self) -> None:
-        """Open the gallery and build its indexes.
+        """Read the calibration, open the gallery and build its indexes.
 
         Raises:
             GalleryError: see `Gallery.open`; also if sightings are wanted and it is read-only.
+            CalibrationError: the calibration cannot be read, is of other weights than the gallery's
+                templates, or does not vouch for so low a false-alarm rate.
         """
         config = self._config
+        self._calibrations = Calibrations(config)
         if config.gallery is None:
             return
         mode: Mode = "create" if config.create_gallery else "write" if config.sightings else "any"
         self._gallery = Gallery.open(config.gallery, mode)
-        self._at_start = self._now = view_of(take_snapshot(self._gallery), config.metric)
+        self._at_start = self._now = self._view(self._gallery)
+        self._calibrations.check_gallery(self._now.comparers)
         if config.sightings:
             self._log = SightingLog(
                 self._gallery, config.run_id, config.run_dir, config.sightings_minutes
@@ -117,10 +120,19 @@ class IdentifyStage(StageBase):
         self._gallery.close()
         self._gallery = None
 
+    def _view(self, gallery: Gallery) -> View:
+        assert self._calibrations is not None, "setup() comes first"
+        snapshot = take_snapshot(gallery)
+        return view_of(snapshot, self._calibrations.metric, self._calibrations.find)
+
     # --- work
 
     def process(self, message: Embeddings) -> tuple[Identities]:
-        """Answer one frame; decisions depend on the messages and the gallery alone."""
+        """Answer one frame; decisions depend on the messages and the gallery alone.
+
+        Raises:
+            CalibrationError: vectors of other weights than those of the calibration that was given.
+        """
         source_id = message.stamp.source_id
         source = self._source(source_id)
         renewed = self._look(source, message.stamp)
@@ -170,12 +182,21 @@ class IdentifyStage(StageBase):
         return True
 
     def _reload(self, gallery: Gallery) -> None:
+        assert self._calibrations is not None, "setup() comes first"
         try:
-            if gallery.revision() != self._now.revision:
-                self._now = view_of(take_snapshot(gallery), self._config.metric)
-        except GalleryError as error:
+            if gallery.revision() == self._now.revision:
+                return
+            self._now = self._view(gallery)
+        except (GalleryError, CalibrationError) as error:
             # A live run goes on with the gallery that it has; the report says so.
             self._warn(f"the gallery could not be read again: {error.message}")
+            return
+        try:
+            self._calibrations.check_gallery(self._now.comparers)
+        except CalibrationError as error:
+            # It has grown beyond what the calibration vouches for: names get rarer, and no more is
+            # claimed of them than can be.
+            self._warn(error.message)
 
     def _tidy(self) -> None:
         if self._gallery is None:
@@ -194,9 +215,13 @@ class IdentifyStage(StageBase):
                 continue
             track = source.tracks.get(seen.track_id)
             before = None if track is None else track.evidence
-            evidence = gather(before, seen, self._config.memory_windows)
+            assert self._calibrations is not None, "setup() comes first"
+            self._calibrations.check_vectors(seen.network, seen.weights_hash)
+            calibration = self._calibration(source, seen.network, seen.weights_hash)
+            weighing = None if calibration is None else calibration.weighing
+            evidence = gather(before, seen, self._config.memory_windows, weighing)
             if track is None:
-                track = source.tracks[seen.track_id] = Track(evidence, np.empty(0))
+                track = source.tracks[seen.track_id] = Track(evidence)
                 self._counts["tracks"] += 1
             track.evidence = evidence
             changed[seen.track_id] = track
@@ -211,51 +236,48 @@ class IdentifyStage(StageBase):
         return sorted(changed)
 
     def _score(self, view: View, tracks: list[Track]) -> None:
-        """Compare tracks with the gallery, all of one network in one product."""
-        groups: dict[NetworkKey, list[Track]] = {}
+        """Compare tracks with the gallery."""
         for track in tracks:
-            key = (track.evidence.network, track.evidence.weights_hash)
-            groups.setdefault(key, []).append(track)
-        for key, group in groups.items():
-            index = self._index(view, key)
-            for track in group:
-                fits = index is not None and track.evidence.total.shape == index.shape
-                if index is not None and not fits:
-                    self._warn(
-                        f"vectors of {key[0]} are {list(track.evidence.total.shape)}, "
-                        f"in the gallery {list(index.shape)}"
-                    )
-                # One by one: the last digits of a product depend on what else is in it.
-                if index is not None and fits:
-                    query = track.evidence.mean[None]
-                    track.scores = search(query, index, self._config.nearest)[0]
-                else:
-                    track.scores = np.empty(0)
+            evidence = track.evidence
+            comparer = self._comparer(view, evidence)
+            # One by one: the last digits of a product depend on what else is in it.
+            track.compared = (
+                NOTHING
+                if comparer is None
+                else compare_track(
+                    *(evidence.mean, evidence.frames, evidence.quality),
+                    comparer,
+                    self._config.nearest,
+                )
+            )
 
-    def _index(self, view: View, key: NetworkKey) -> Index | None:
-        network, weights_hash = key
+    def _comparer(self, view: View, evidence: Evidence) -> Comparer | None:
+        """Return what a track is compared with, None where it cannot be; the report says why."""
+        network, weights_hash = evidence.network, evidence.weights_hash
         if not is_trained(weights_hash):
             self._warn(f"{network} has no trained weights: nobody can be named")
             return None
-        index = view.indexes.get(key)
-        if index is None and view.indexes:
-            held = ", ".join(f"{name}/{digest}" for name, digest in sorted(view.indexes))
+        comparer = view.comparers.get((network, weights_hash))
+        if comparer is None:
+            if view.comparers:
+                held = ", ".join(f"{name}/{digest}" for name, digest in sorted(view.comparers))
+                self._warn(
+                    f"nobody can be named: vectors are of {network}/{weights_hash}, "
+                    f"the gallery holds templates of {held} only"
+                )
+            return None
+        if evidence.total.shape != comparer.index.shape:
             self._warn(
-                f"nobody can be named: vectors are of {network}/{weights_hash}, "
-                f"the gallery holds templates of {held} only"
+                f"vectors of {network} are {list(evidence.total.shape)}, "
+                f"in the gallery {list(comparer.index.shape)}"
             )
-        return index
+            return None
+        return comparer
 
-    def _rules(self, network: str) -> Rules:
-        config = self._config
-        threshold = config.threshold
-        if threshold is None:
-            threshold = THRESHOLDS.get(network, DEFAULT_THRESHOLD)
-        return Rules(
-            *(threshold, config.contrast, config.margin),
-            *(config.min_windows, config.switch_windows),
-            config.memory_windows,
-        )
+    def _calibration(self, source: Source, network: str, weights_hash: str) -> Calibration | None:
+        assert source.view is not None
+        comparer = source.view.comparers.get((network, weights_hash))
+        return None if comparer is None else comparer.calibration
 
     def _decide(self, source: Source, present: list[int], fresh: list[int]) -> None:
         """Give names to the tracks that are visible together, each name once."""
@@ -279,12 +301,14 @@ class IdentifyStage(StageBase):
             track.answer = Answer("known", name, person) if person else Answer("unknown")
 
     def _wishes(self, view: View, track: Track, count: int, is_fresh: bool) -> dict[str, float]:
-        if not len(track.scores):
+        compared = track.compared
+        if compared.nearest < 0:
             return {}
-        key = (track.evidence.network, track.evidence.weights_hash)
+        people = view.comparers[track.evidence.key].index.people
+        scores = deciding_scores(compared, self._config)
         # One more than there are tracks: the rival of a held name is among them.
-        best = best_of(view.indexes[key].people, track.scores, count + 1, track.claim.held)
-        rules = self._rules(track.evidence.network)
+        best = best_of(people, scores, count + 1, track.claim.held)
+        rules = rules_for(view, track, self._config)
         if is_fresh:
             track.claim = watch_rival(track.claim, best, rules)
         if not stands_out(best, track.claim.held, rules):
@@ -305,25 +329,15 @@ class IdentifyStage(StageBase):
         if said is not None and said.state == answer.state == "known":
             self._counts["switches"] += said.person_id != answer.person_id
         track.said = answer
+        score, level = shown(source.view, track)
         return Identity(
             *(track_id, answer.state, answer.name, answer.person_id),
-            score=self._shown_score(source, track),
-            false_alarm_rate=None,
+            score=score,
+            false_alarm_rate=level,
             windows=track.evidence.windows,
             frames=round(track.evidence.frames),
             changed=answer != said,
         )
-
-    def _shown_score(self, source: Source, track: Track) -> float:
-        """The score for the given name; without one, for whoever comes nearest."""
-        if not len(track.scores):
-            return 0.0
-        if track.answer.state != "known":
-            return float(track.scores.max())
-        assert source.view is not None
-        key = (track.evidence.network, track.evidence.weights_hash)
-        row = bisect_left(source.view.indexes[key].people, track.answer.person_id)
-        return float(track.scores[row])
 
     def _forget(self, source_id: str, source: Source, track_id: int) -> None:
         track = source.tracks.pop(track_id, None)
@@ -332,7 +346,8 @@ class IdentifyStage(StageBase):
         source.present -= {track_id}
         self._counts[track.answer.state] += 1
         if len(self._answers) < MAX_ANSWERS:
-            self._answers.append(final_answer(source_id, track_id, track))
+            level = shown(source.view, track)[1]
+            self._answers.append(final_answer(source_id, track_id, track, level))
         if self._log is not None:
             self._log.end_track(source_id, track_id)
 
@@ -345,13 +360,21 @@ class IdentifyStage(StageBase):
     def report(self) -> Mapping[str, Any]:
         """Return counts of tracks by their last answer, the answers themselves, and warnings."""
         running = [
-            (source_id, track_id, track)
+            (source_id, source, track_id, track)
             for source_id, source in sorted(self._sources.items())
             for track_id, track in sorted(source.tracks.items())
         ]
         counts = self._counts + Counter(track.answer.state for *_, track in running)
-        answers = [*self._answers, *(final_answer(*one) for one in running)]
-        log = self._log
+        answers = [
+            *self._answers,
+            *(
+                final_answer(source_id, track_id, track, shown(source.view, track)[1])
+                for source_id, source, track_id, track in running
+            ),
+        ]
+        log, calibrations = self._log, self._calibrations
+        comparers = self._now.comparers
+        notes = [] if calibrations is None else calibrations.notes
         return {
             "tracks": counts["tracks"],
             "windows": counts["windows"],
@@ -361,10 +384,11 @@ class IdentifyStage(StageBase):
             "switches": counts["switches"],
             "bad_vectors": counts["bad_vectors"],
             "gallery_people": len(self._now.names),
+            "calibrations": [] if calibrations is None else calibrations.facts(comparers),
             "answers": answers[:MAX_ANSWERS],
             "answers_left_out": counts["tracks"] - len(answers[:MAX_ANSWERS]),
             "sightings_written": 0 if log is None else log.written,
             "sightings_lost": 0 if log is None else log.lost,
             "sightings_error": "" if log is None else log.last_error,
-            "warnings": dict(self._warnings),
+            "warnings": dict.fromkeys(notes, 1) | dict(self._warnings),
         }

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from pipeline.messages import IdentityState
+from stages.identify.comparing import NOTHING, Compared, Comparer, Find, NetworkKey, comparers_of
 from stages.identify.decision import Claim, Evidence
 from stages.identify.records import Snapshot
-from stages.identify.search import Index, Metric, build_index
-
-NetworkKey = tuple[str, str]
+from stages.identify.search import Metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +24,10 @@ class Answer:
 
 @dataclass(slots=True)
 class Track:
-    """What is kept of a track between messages; `scores` belongs to the index's people."""
+    """What is kept of a track between messages; `compared` belongs to the index's people."""
 
     evidence: Evidence
-    scores: np.ndarray
+    compared: Compared = NOTHING
     claim: Claim = field(default_factory=Claim)
     answer: Answer = field(default_factory=Answer)
     said: Answer | None = None
@@ -41,7 +39,7 @@ class View:
 
     revision: int
     names: dict[str, str]
-    indexes: dict[NetworkKey, Index]
+    comparers: Mapping[NetworkKey, Comparer]
 
 
 class Source:
@@ -57,13 +55,14 @@ class Source:
         self.tidied_ns: int | None = None
 
 
-def view_of(snapshot: Snapshot, metric: Metric) -> View:
-    """Return the indexes of a snapshot, ready to be searched."""
-    indexes = {(one.network, one.weights_hash): build_index(one, metric) for one in snapshot.sets}
-    return View(snapshot.revision, snapshot.names, indexes)
+def view_of(snapshot: Snapshot, metric: Metric, find: Find) -> View:
+    """Return a snapshot, ready to be searched."""
+    return View(snapshot.revision, snapshot.names, comparers_of(snapshot, metric, find))
 
 
-def final_answer(source_id: str, track_id: int, track: Track) -> dict[str, Any]:
+def final_answer(
+    source_id: str, track_id: int, track: Track, false_alarm_rate: float | None
+) -> dict[str, Any]:
     """Return a track's last answer as it stands in the report."""
     return {
         "source_id": source_id,
@@ -71,6 +70,7 @@ def final_answer(source_id: str, track_id: int, track: Track) -> dict[str, Any]:
         "state": track.answer.state,
         "name": track.answer.name,
         "person_id": track.answer.person_id,
+        "false_alarm_rate": false_alarm_rate,
         "windows": track.evidence.windows,
         "frames": round(track.evidence.frames),
     }

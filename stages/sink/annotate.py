@@ -8,6 +8,7 @@ background.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -63,6 +64,7 @@ class Figure:
         keypoints_px: [17,3], COCO order, x, y and confidence.
         name: shown for a known person.
         score: similarity 0..1, None while nothing was compared.
+        false_alarm_rate: how often a stranger would score as high, None without a calibration.
     """
 
     track_id: int
@@ -72,6 +74,7 @@ class Figure:
     state: IdentityState = "pending"
     name: str = ""
     score: float | None = None
+    false_alarm_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,17 +224,36 @@ def draw_box(image: np.ndarray, box: np.ndarray, colour: Bgr, pen: Pen) -> None:
 
 
 def fit_label(figure: Figure, size_px: int, width_px: int) -> str:
-    """Return what the label says: the track's number, who it is, how similar.
+    """Return what the label says: the track's number, who it is, how sure.
 
-    A long name is shortened so that number and score still fit into `width_px`.
+    How sure is the false-alarm rate where it is known (`Ada 2e-3`), else the similarity
+    (`Ada 0.71`). A long name is shortened so that number and rate still fit into `width_px`.
     """
     known = figure.state == "known"
     who = (clean(figure.name) or "known") if known else figure.state
-    score = "" if figure.score is None or figure.state == "pending" else f" {figure.score:.2f}"
+    score = "" if figure.state == "pending" else _how_sure(figure)
     number = f"#{figure.track_id} "
     room = width_px - text_width(number, size_px) - text_width(score, size_px)
     text = number + keep_apart(elide(who, size_px, max(0, room))) + score
     return elide(text, size_px, width_px)
+
+
+def _how_sure(figure: Figure) -> str:
+    if figure.false_alarm_rate is not None and np.isfinite(figure.false_alarm_rate):
+        return f" {rate_text(figure.false_alarm_rate)}"
+    return "" if figure.score is None else f" {figure.score:.2f}"
+
+
+def rate_text(rate: float) -> str:
+    """Return a rate, 0..1, as one digit and a power of ten, never less than it is: `2e-3`."""
+    if not 0 < rate < 1:
+        return "1" if rate >= 1 else "0"
+    power = math.floor(math.log10(rate))
+    # 1e-3 is a little more than 0.001 in binary and must not become 2e-3.
+    digit = math.ceil(round(rate / 10.0**power, 6))
+    if digit == 10:
+        digit, power = 1, power + 1
+    return f"{digit}e{power}" if power < 0 else "1"
 
 
 def _draw_labels(image: np.ndarray, people: Sequence[tuple[Figure, np.ndarray]], pen: Pen) -> None:

@@ -118,7 +118,7 @@ def _decision(identity: Identity | None) -> dict[str, Any]:
         "name": identity.name if identity else "",
         "person_id": identity.person_id if identity else "",
         "score": finite(identity.score, 4) if identity else 0.0,
-        "false_alarm_rate": finite(identity.false_alarm_rate, 6) if identity else None,
+        "false_alarm_rate": finite(identity.false_alarm_rate, 9) if identity else None,
         "windows": identity.windows if identity else 0,
         "frames": identity.frames if identity else 0,
     }

@@ -335,6 +335,7 @@ def _figure(body: Body, track: Track) -> Figure:
         identity.state if identity else "pending",
         identity.name if identity else "",
         identity.score if identity else None,
+        identity.false_alarm_rate if identity else None,
     )
 
 

@@ -101,4 +101,5 @@ def track_facts(source_id: str, track: Track) -> dict[str, Any]:
         "state": track.state,
         "name": track.name,
         "score": round(track.identity.score, 4) if track.identity else 0.0,
+        "false_alarm_rate": track.identity.false_alarm_rate if track.identity else None,
     }

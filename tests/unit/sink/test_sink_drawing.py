@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from sink_scenes import body, stamp
 
 from pipeline.messages import Identities, Span, Stamp
-from stages.sink.annotate import Figure, draw_people, fit_label, pen_for, place_labels
+from stages.sink.annotate import (
+    Figure,
+    draw_people,
+    fit_label,
+    pen_for,
+    place_labels,
+    rate_text,
+)
 from stages.sink.lettering import clean, elide, line_metrics, text_patch, text_width
 from stages.sink.meter import Figures, Meter
 from stages.sink.picture import Picture, layout_for
@@ -59,6 +66,31 @@ def test_smoke_long_names_keep_number_and_score() -> None:
     assert text.startswith("#7 x") and text.endswith("… 0.50") and text_width(text, 20) <= 300
     assert fit_label(figure(7, "unknown"), 20, 300) == "#7 unknown 0.50"
     assert fit_label(figure(7, "pending"), 20, 300) == "#7 pending"
+
+
+def test_smoke_labels_tell_the_false_alarm_rate_where_it_is_known() -> None:
+    known = replace(figure(7), false_alarm_rate=0.001)
+    assert fit_label(known, 20, 300) == "#7 Anna 1e-3"
+    unknown = replace(figure(7, "unknown"), false_alarm_rate=0.31)
+    assert fit_label(unknown, 20, 300) == "#7 unknown 4e-1"
+    pending = replace(figure(7, "pending"), false_alarm_rate=0.31)
+    assert fit_label(pending, 20, 300) == "#7 pending"
+    odd = replace(figure(7), false_alarm_rate=float("nan"))
+    assert fit_label(odd, 20, 300) == "#7 Anna 0.50"
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(0.01, "1e-2"), (0.0101, "2e-2"), (0.099, "1e-1"), (0.95, "1"), (1.0, "1"), (1e-6, "1e-6")],
+)
+def test_golden_rates_are_rounded_up(rate: float, text: str) -> None:
+    assert rate_text(rate) == text
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1e-7, 1.0))
+def test_property_a_shown_rate_is_never_less_than_it_is(rate: float) -> None:
+    assert float(rate_text(rate)) >= rate * (1 - 1e-6)
 
 
 @given(st.text(max_size=40))
