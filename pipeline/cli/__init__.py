@@ -24,7 +24,9 @@ COMMANDS = (
     "embed",
     "train",
     "evaluate",
+    "calibrate",
     "pack",
+    "synth",
     "export",
 )
 
