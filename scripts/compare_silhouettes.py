@@ -16,6 +16,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -136,7 +137,7 @@ def summary(sequences: Sequence[Sequence[NDArray[np.uint8]]]) -> dict[str, str]:
     for name in SHOWN:
         values = np.array([getattr(look, name) for look in looks])
         out[name.replace("_", " ")] = f"{values.mean():.3f} ± {values.std():.3f}"
-    changed = [changes_of(a, b) for one in sequences for a, b in zip(one, one[1:], strict=False)]
+    changed = [changes_of(a, b) for one in sequences for a, b in pairwise(one)]
     for name, value in zip(("head", "trunk", "legs"), np.mean(changed, axis=0), strict=True):
         out[f"change of the {name} between frames"] = f"{value:.3f}"
     widths = np.array([look.widths for look in looks])

@@ -107,11 +107,6 @@ class ContrastiveLoss(Block):
     temperature: float = Field(
         0.12, ge=0.01, le=10, description="of the softmax; lower: harder negatives count more"
     )
-    measure: Literal["cosine", "euclidean"] = Field(
-        "cosine",
-        description="cosine: of each part's vectors; euclidean: minus the distance over the "
-        "batch's mean distance, as names are decided by",
-    )
     whole: float = Field(
         0.0, ge=0, le=1, description="share of the loss on the mean over the parts, 0..1"
     )

@@ -13,7 +13,6 @@ positive.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -122,12 +121,11 @@ def contrastive_terms(
     embeddings: Tensor,
     labels: Tensor,
     temperature: float,
-    measure: Literal["cosine", "euclidean"] = "cosine",
     whole: float = 0.0,
 ) -> ContrastiveTerms:
     """Let every anchor find its positives among all other sequences, each part on its own.
 
-    An anchor's loss is the cross-entropy of its likenesses over `temperature`, averaged over its
+    An anchor's loss is the cross-entropy of its cosines over `temperature`, averaged over its
     positives, a sequence to itself left out. Anchors without another positive are left out; they
     still are negatives of the others. All is float32, under autocast too.
 
@@ -135,18 +133,13 @@ def contrastive_terms(
         embeddings: [n,c,p], of any length.
         labels: int [n].
         temperature: above 0. The lower, the more the hardest negatives count.
-        measure: of likeness. cosine: of the vectors brought to length 1. euclidean: minus the
-            distance, in units of the batch's mean distance, so that neither a vector common to
-            all nor the scale of the embeddings says anything; it is what names are decided by.
-        whole: share, 0..1, of the same loss on the likeness averaged over the parts.
+        whole: share, 0..1, of the same loss on the cosines averaged over the parts.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
-        likeness = _cosines(embeddings) if measure == "cosine" else -pair_distances(embeddings)
+        likeness = _cosines(embeddings)
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = (labels[:, None] == labels[None, :]) & ~itself  # [n,n]
     together = likeness.mean(0, keepdim=True)  # [1,n,n]
-    if measure == "euclidean":
-        likeness, together = _in_mean_distances(likeness), _in_mean_distances(together)
     anchors = (positive.sum(1) > 0).sum()
     loss = (1 - whole) * _contrast(likeness / temperature, positive, itself)
     if whole > 0:
@@ -160,13 +153,6 @@ def _cosines(embeddings: Tensor) -> Tensor:
     """Cosines [p,n,n] of embeddings [n,c,p]."""
     x = F.normalize(embeddings.float().permute(2, 0, 1), dim=-1, eps=SHORTEST)  # [p,n,c]
     return torch.bmm(x, x.transpose(1, 2))
-
-
-def _in_mean_distances(likeness: Tensor) -> Tensor:
-    """Minus distances [p,n,n] in units of each part's mean distance, which gets no gradient."""
-    n = likeness.shape[-1]
-    mean = -likeness.detach().sum((1, 2), keepdim=True) / max(n * (n - 1), 1)
-    return likeness / mean.clamp_min(SHORTEST)
 
 
 def _contrast(logits: Tensor, positive: Tensor, itself: Tensor) -> Tensor:

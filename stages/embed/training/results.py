@@ -167,7 +167,7 @@ def _phase_line(phase: Phase) -> str:
     if (contrastive := phase.losses.contrastive) is not None:
         whole = f", {contrastive.whole:g} of it over all parts" if contrastive.whole else ""
         losses.append(
-            f"contrastive ({contrastive.measure}, temperature {contrastive.temperature}, "
+            f"contrastive (temperature {contrastive.temperature}, "
             f"weight {contrastive.weight}{whole})"
         )
     if (softmax := phase.losses.softmax) is not None:

@@ -198,7 +198,6 @@ class Stepper:
                 self.ranks.gather(found["embeddings"]),
                 self.ranks.gather(found["labels"]),
                 wanted.contrastive.temperature,
-                wanted.contrastive.measure,
                 wanted.contrastive.whole,
             )
             total = total + wanted.contrastive.weight * contrastive.loss

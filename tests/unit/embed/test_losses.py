@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import product
-from typing import Any, Literal
 
 import pytest
 import torch
@@ -21,8 +19,6 @@ from stages.embed.training.losses import (
 
 MARGIN = 0.2
 TEMPERATURE = 0.12
-Measure = Literal["cosine", "euclidean"]
-MEASURES: tuple[Measure, ...] = ("cosine", "euclidean")
 
 
 def drawn(n: int, c: int, p: int, seed: int = 0, spread: float = 0.3) -> Tensor:
@@ -151,37 +147,23 @@ def test_parity_classes_with_plain_loops(smoothing: float) -> None:
     assert got.accuracy.item() == pytest.approx(hits / (n * p))
 
 
-def likeness_by_loops(embeddings: Tensor, measure: str) -> Tensor:
-    """Cosines, or minus distances in units of each part's mean, float64 [n,n,p]."""
+def cosines_by_loops(embeddings: Tensor) -> Tensor:
+    """Cosines, float64 [n,n,p]."""
     x = embeddings.double().permute(2, 0, 1)
-    if measure == "cosine":
-        x = x / x.norm(dim=2, keepdim=True)
-        return (x[:, :, None] * x[:, None]).sum(3).permute(1, 2, 0)
-    n = len(embeddings)
-    # So that no root of zero has a gradient; the diagonal is not read.
-    squares = (x[:, :, None] - x[:, None]).square().sum(3) + torch.eye(n, dtype=x.dtype)
-    apart = squares.sqrt() * (1 - torch.eye(n, dtype=x.dtype))  # [p,n,n]
-    return -(apart / apart.detach().sum((1, 2), keepdim=True) * n * (n - 1)).permute(1, 2, 0)
+    x = x / x.norm(dim=2, keepdim=True)
+    return (x[:, :, None] * x[:, None]).sum(3).permute(1, 2, 0)
 
 
 def contrastive_by_loops(
     embeddings: Tensor,
     labels: list[int],
     temperature: float,
-    measure: str = "cosine",
     whole: bool = False,
 ) -> tuple[Tensor, float]:
     """The loss in float64 with its gradient, and the share whose nearest other is right."""
     n = len(embeddings)
-    likeness = likeness_by_loops(embeddings, measure)
-    if measure == "cosine":
-        together = likeness.mean(2, keepdim=True)
-    else:
-        raw = likeness_by_loops(embeddings, measure)
-        x = embeddings.double().permute(2, 0, 1)
-        means = (torch.cdist(x, x).sum((1, 2)) / (n * (n - 1))).detach()
-        together = (raw * means).mean(2, keepdim=True)
-        together = together / (-together.detach().sum() / (n * (n - 1)))
+    likeness = cosines_by_loops(embeddings)
+    together = likeness.mean(2, keepdim=True)
     if whole:
         likeness = together
     found, right, anchors = [], 0, 0
@@ -200,17 +182,16 @@ def contrastive_by_loops(
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 0, 3]])
-@pytest.mark.parametrize("measure", ["cosine", "euclidean"])
 @pytest.mark.parametrize(("temperature", "share"), [(TEMPERATURE, 0.0), (1.0, 0.3)])
 def test_parity_contrasts_with_plain_loops(
-    labels: list[int], temperature: float, measure: Any, share: float
+    labels: list[int], temperature: float, share: float
 ) -> None:
     embeddings = drawn(len(labels), 5, 3).requires_grad_()
-    parts, right = contrastive_by_loops(embeddings, labels, temperature, measure)
-    together, _ = contrastive_by_loops(embeddings, labels, temperature, measure, whole=True)
+    parts, right = contrastive_by_loops(embeddings, labels, temperature)
+    together, _ = contrastive_by_loops(embeddings, labels, temperature, whole=True)
     want = (1 - share) * parts + share * together
     (want_gradient,) = torch.autograd.grad(want, embeddings)
-    got = contrastive_terms(embeddings, torch.tensor(labels), temperature, measure, share)
+    got = contrastive_terms(embeddings, torch.tensor(labels), temperature, share)
     (gradient,) = torch.autograd.grad(got.loss, embeddings)
     assert got.loss.item() == pytest.approx(want.item(), rel=1e-5)
     assert got.nearest_right.item() == pytest.approx(right)
@@ -235,9 +216,9 @@ def test_golden_contrasts() -> None:
 def test_exception_equal_directions_have_a_finite_gradient() -> None:
     labels = torch.tensor([0, 1, 0, 1])
     equals = torch.ones(4, 3, 2), drawn(2, 3, 2).repeat(2, 1, 1), torch.zeros(4, 3, 2)
-    for equal, measure in product(equals, MEASURES):
+    for equal in equals:
         embeddings = equal.clone().requires_grad_()
-        terms = contrastive_terms(embeddings, labels, TEMPERATURE, measure, 0.5)
+        terms = contrastive_terms(embeddings, labels, TEMPERATURE, 0.5)
         terms.loss.backward()
         assert terms.loss.isfinite()
         assert embeddings.grad is not None and embeddings.grad.isfinite().all()
@@ -247,32 +228,27 @@ def test_exception_equal_directions_have_a_finite_gradient() -> None:
 
 
 @pytest.mark.parametrize("labels", [[5], [1, 2, 3]])
-@pytest.mark.parametrize("measure", MEASURES)
-def test_exception_nobody_has_another_sequence(labels: list[int], measure: Measure) -> None:
+def test_exception_nobody_has_another_sequence(labels: list[int]) -> None:
     embeddings = drawn(len(labels), 4, 2).requires_grad_()
-    terms = contrastive_terms(embeddings, torch.tensor(labels), TEMPERATURE, measure, 0.5)
+    terms = contrastive_terms(embeddings, torch.tensor(labels), TEMPERATURE, 0.5)
     terms.loss.backward()
     assert terms.loss.item() == 0 and terms.nearest_right.item() == 0
     assert embeddings.grad is not None and not embeddings.grad.any()
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
-@pytest.mark.parametrize("measure", MEASURES)
-def test_exception_a_likeness_that_is_not_finite_is_not_hidden(
-    number: float, measure: Measure
-) -> None:
+def test_exception_a_likeness_that_is_not_finite_is_not_hidden(number: float) -> None:
     embeddings = drawn(4, 3, 2)
     embeddings[3, 1, 0] = number
     labels = torch.tensor([0, 0, 1, 1])
-    assert not contrastive_terms(embeddings, labels, 0.1, measure).loss.isfinite()
+    assert not contrastive_terms(embeddings, labels, 0.1).loss.isfinite()
 
 
-@pytest.mark.parametrize("measure", MEASURES)
-def test_parity_contrasts_are_float32_under_autocast(measure: Measure) -> None:
+def test_parity_contrasts_are_float32_under_autocast() -> None:
     embeddings, labels = drawn(6, 5, 3).bfloat16(), torch.tensor([0, 0, 1, 1, 2, 2])
-    plain = contrastive_terms(embeddings.float(), labels, TEMPERATURE, measure, 0.5)
+    plain = contrastive_terms(embeddings.float(), labels, TEMPERATURE, 0.5)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = contrastive_terms(embeddings, labels, TEMPERATURE, measure, 0.5)
+        mixed = contrastive_terms(embeddings, labels, TEMPERATURE, 0.5)
     assert mixed.loss.dtype == torch.float32 and mixed.loss == plain.loss
 
 
@@ -282,16 +258,15 @@ def test_parity_contrasts_are_float32_under_autocast(measure: Measure) -> None:
     seed=st.integers(0, 1000),
     temperature=st.floats(0.02, 2),
     length=st.floats(0.01, 100),
-    measure=st.sampled_from(MEASURES),
 )
 def test_property_contrasts_ask_for_no_order_and_no_length(
-    labels: list[int], seed: int, temperature: float, length: float, measure: Measure
+    labels: list[int], seed: int, temperature: float, length: float
 ) -> None:
     embeddings, named = drawn(len(labels), 4, 2, seed), torch.tensor(labels)
-    terms = contrastive_terms(embeddings, named, temperature, measure, 0.5)
+    terms = contrastive_terms(embeddings, named, temperature, 0.5)
     assert terms.loss >= 0 and 0 <= terms.nearest_right <= 1
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     moved = embeddings[order] * length
-    again = contrastive_terms(moved, named[order], temperature, measure, 0.5)
+    again = contrastive_terms(moved, named[order], temperature, 0.5)
     torch.testing.assert_close(again.loss, terms.loss, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(again.nearest_right, terms.nearest_right)
