@@ -41,7 +41,7 @@ def test_smoke_the_shipped_file_and_options_over_it(capsys: pytest.CaptureFixtur
     path = str(ROOT / "configs" / "synth.yaml")
     found = resolved(capsys, "--config", path, "--split", "test", "--identities", "100")
     assert (found["kind"], found["split"], found["identities"]) == ("packed", "test", 100)
-    assert found["noise"] == [0.5, 1.5]
+    assert found["noise"] == [0.2, 1.4]
 
 
 @pytest.mark.parametrize(
