@@ -13,6 +13,7 @@ Letters: T frames of an aligned silhouette [64,44], 0..1.
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -112,13 +113,25 @@ def changes_of(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> Floats:
 def sequences_of(folder: Path) -> Iterator[list[NDArray[np.uint8]]]:
     """Aligned silhouettes of every sequence below a folder."""
     for place in sorted({path.parent for path in folder.rglob("*.png")}):
-        masks = [
-            cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(place.glob("*.png"))
-        ]
+        hidden = _flagged(place / "frames.csv")
+        paths = [path for path in sorted(place.glob("*.png")) if path.stem not in hidden]
+        masks = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths]
         aligned = [align(mask) for mask in masks if mask is not None and _fit(mask)]
         yield [cut_sides(one) for one in aligned if one is not None]
     for path in sorted(folder.rglob("sils.npy")):
         yield list(cut_sides(np.load(path, allow_pickle=False)))
+
+
+def _flagged(table: Path) -> set[str]:
+    """Names of the masks that `replay` wrote but marked as cut or occluded."""
+    if not table.exists():
+        return set()
+    with table.open(newline="", encoding="utf-8") as file:
+        return {
+            f"{int(row['frame_id']):06d}"
+            for row in csv.DictReader(file)
+            if "1" in (row["cut_by_border"], row["occluded"])
+        }
 
 
 def _fit(mask: NDArray[np.uint8]) -> bool:

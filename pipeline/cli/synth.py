@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clean", action="store_true", help="no errors and nothing hidden: --noise 0 --occluded 0"
     )
-    parser.add_argument("--no-smpl", action="store_true", help="no SMPL rows: three times as fast")
+    parser.add_argument("--no-smpl", action="store_true", help="no SMPL rows; faster")
     parser.add_argument("--workers", type=int, metavar="K", help="processes (one a core)")
     parser.add_argument("--overwrite", action="store_true", help="replace the set in --out")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of the same keys")

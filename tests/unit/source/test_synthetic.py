@@ -87,6 +87,16 @@ def test_exception_nothing_after_the_end():
         SourceStage(Config(uri=SMALL, start_s=4.0)).open()
 
 
+def test_exception_extra_is_missing(monkeypatch):
+    def fail(_settings):
+        raise ImportError("No module named 'numba'")
+
+    monkeypatch.setattr("stages.human.walkers.scene_drawing.draw_scene", fail)
+    with pytest.raises(SourceError) as raised:
+        SourceStage(Config(uri=SMALL)).open()
+    assert "needs the extra 'synth' (No module named 'numba')" in str(raised.value)
+
+
 def test_golden_addresses():
     assert is_synthetic("synthetic") and is_synthetic(SMALL)
     assert not is_synthetic("synthetic.mp4") and not is_synthetic("rtsp://synthetic:1/")
