@@ -124,14 +124,17 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("synth needs numba", hint="pip install 'gaitstream[synth]'")
     workers = args.workers or len(os.sched_getaffinity(0))
     console = start_logging(args.quiet)
-    before = signal.signal(signal.SIGTERM, _stop)
+    # SIGINT too: a shell that starts this in the background has it ignored.
+    stops = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, _stop) for number in stops]
     try:
         return _make(args, config, workers, console)
     except KeyboardInterrupt:
         _say(console, "what is finished is kept: the same command goes on from there")
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(stops, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
