@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from landmark_errors import Observed, observe, spreads_of, usable
+from landmark_observations import Observed, observe, spreads_of, usable
 from mask_errors import AVERAGES, MaskErrors, MaskSummary, imitated, mask_errors, summary_of
 from missed_people import missed
 from numpy.typing import NDArray
@@ -19,9 +19,10 @@ from stages.human.skeleton import load_skeleton
 from stages.human.walkers.landmark_bones import bones_of
 from stages.human.walkers.landmark_noise import SeenLandmarks, seen_landmarks
 from stages.human.walkers.measured import LandmarkFigures, MaskFigures
+from stages.human.walkers.wardrobe import DRESSES
 
 HEIGHT_EDGES_PX = (48.0, 75.0, 110.0, 160.0, 230.0, 340.0)
-MOST_SEQUENCES = 30  # of one height
+MOST_SEQUENCES = 40  # of one height
 SHORTEST = 12
 GROUPS = {
     "nose": [0], "ears": [7, 8], "shoulders": [11, 12], "elbows": [13, 14], "wrists": [15, 16],
@@ -32,10 +33,11 @@ JOINTS_SHOWN = ("pelvis", "left_hip", "left_knee", "spine3", "head", "left_shoul
 
 
 def by_height(rows: Sequence[Row]) -> list[list[list[Row]]]:
-    """Usable rows by height, then by walk."""
+    """Usable rows by height, then by walk; of people without bags, which are often left out."""
     walks: dict[int, list[Row]] = {}
     for row in usable(rows):
-        walks.setdefault(row.walk, []).append(row)
+        if DRESSES[row.dress] != "bg":
+            walks.setdefault(row.walk, []).append(row)
     out = []
     for low, high in pairwise(HEIGHT_EDGES_PX):
         chosen = [
@@ -103,6 +105,22 @@ def mask_table(measured: Sequence[MaskSummary], ours: Sequence[MaskSummary]) -> 
     row("cells between frames", [(a.flicker_spread, b.flicker_spread) for a, b in pairs], 4)
     row("unevenness between sequences", [(a.uneven, b.uneven) for a, b in pairs], 2)
     row("remembered after 40 ms", [(a.remembered, b.remembered) for a, b in pairs], 2)
+    return lines
+
+
+def bag_table(rows: Sequence[Row]) -> list[str]:
+    """Lines: what of people's area is bitten off, by what they wear or carry."""
+    walks: dict[tuple[int, int], list[float]] = {}
+    for row in usable(rows):
+        found = mask_errors(row.true_mask, row.seen_mask)
+        if found is not None:
+            walks.setdefault((row.dress, row.walk), []).append(found.averages["bite"])
+    lines = ["| | walks | mean | median | 75th of 100 | 90th of 100 |", "|---|---|---|---|---|---|"]
+    for place, dress in enumerate(DRESSES):
+        bites = [np.mean(values) for (worn, _), values in walks.items() if worn == place]
+        if bites:
+            parts = " | ".join(f"{np.quantile(bites, q):.1%}" for q in (0.5, 0.75, 0.9))
+            lines.append(f"| {dress} | {len(bites)} | {np.mean(bites):.1%} | {parts} |")
     return lines
 
 

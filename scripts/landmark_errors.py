@@ -13,8 +13,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from landmark_observations import Observed, Spreads, spreads_of
 from numpy.typing import NDArray
-from seen_people import COCO, FPS, Row
+from scipy.stats import norm
+from seen_people import COCO, FPS
 
 from stages.human.joints import COCO_FLIP
 from stages.human.rotation import matrix_to_axis_angle
@@ -25,15 +27,11 @@ from stages.human.walkers.landmark_bones import (
     SIDE,
     bones_of,
     landmarks_of,
-    view_of,
-    view_terms,
 )
 from stages.human.walkers.measured import LandmarkFigures
 
 Floats = NDArray[np.float64]
 
-SHORTEST = 12  # frames of a sequence that counts
-LEGS = [25, 26, 27, 28, 31, 32]
 HEIGHT_EDGES_PX = (48.0, 75.0, 110.0, 160.0, 220.0, 500.0)
 MIRRORED_TERMS = np.array([1.0, 1.0, -1.0, 1.0, -1.0])  # of the view, seen from the other side
 MIRRORED_AXES = np.array([-1.0, 1.0, 1.0])
@@ -42,84 +40,9 @@ MIRRORED_TURN = np.array([1.0, -1.0, -1.0])
 TRUNK = {11: 1.0, 12: 1.0, 23: 1.0, 24: 1.0, 0: 0.3, 7: 0.3, 8: 0.3, 25: 0.3, 26: 0.3}
 OWN_SHARES = (0.0, 0.5)
 GAINS = (0.3, 1.3)
-REMEMBERED = (0.05, 0.95)
 # Ridge on functions of the view, share of the observations' variance.
 RIDGE = 0.02
-
-
-@dataclass(frozen=True, eq=False)
-class Observed:
-    """Frames in which somebody whole was found, in sequences.
-
-    Attributes:
-        true, seen: [N,33,3] metres from mid-hips. visibility: [N,33].
-        view: [N,2]; terms: [N,5].
-        keypoint_error: [N,17,2] pixels; pixels_per_metre: [N]; height_px: [N].
-        legs_swapped, faced_about: [N].
-        sequences: indices of each walk's frames, in order.
-    """
-
-    true: Floats
-    seen: Floats
-    visibility: Floats
-    view: Floats
-    terms: Floats
-    keypoint_error: Floats
-    pixels_per_metre: Floats
-    height_px: Floats
-    legs_swapped: NDArray[np.bool_]
-    faced_about: NDArray[np.bool_]
-    frames: NDArray[np.int64]
-    sequences: list[NDArray[np.int64]]
-
-    @property
-    def plain(self) -> NDArray[np.bool_]:
-        """Frames without a mix-up [N]."""
-        return ~(self.legs_swapped | self.faced_about)
-
-    def plain_sequences(self) -> list[NDArray[np.int64]]:
-        """The sequences without mix-ups, where enough is left."""
-        kept = [one[self.plain[one]] for one in self.sequences]
-        return [one for one in kept if len(one) >= SHORTEST]
-
-
-def usable(rows: Sequence[Row]) -> list[Row]:
-    """Rows in which somebody whole was found and not flagged."""
-    return [row for row in rows if row.found and row.whole and not row.flagged]
-
-
-def observe(rows: Sequence[Row]) -> Observed:
-    """Gather rows into arrays; short sequences are left out."""
-    by_walk: dict[int, list[Row]] = {}
-    for row in usable(rows):
-        by_walk.setdefault(row.walk, []).append(row)
-    walks = [walk for walk in by_walk.values() if len(walk) >= SHORTEST]
-    chosen = [row for walk in walks for row in walk]
-    starts = np.cumsum([0, *(len(walk) for walk in walks)])
-    true = np.stack([row.true_world for row in chosen])
-    seen = np.stack([row.seen_world for row in chosen])
-    points = seen[..., :3] - 0.5 * (seen[:, 23:24, :3] + seen[:, 24:25, :3])
-    image = np.stack([row.true_px for row in chosen])
-    keypoints = np.stack([row.seen_keypoints for row in chosen])
-    about = np.einsum("na,na->n", points[:, 11] - points[:, 12], true[:, 11] - true[:, 12]) < 0
-    other = MIRROR[LEGS]
-    straight = np.linalg.norm(points[:, LEGS] - true[:, LEGS], axis=2).sum(axis=1)
-    crossed = np.linalg.norm(points[:, LEGS] - true[:, other], axis=2).sum(axis=1)
-    view = view_of(true)
-    return Observed(
-        true=true,
-        seen=points,
-        visibility=seen[..., 3],
-        view=view,
-        terms=view_terms(view),
-        keypoint_error=keypoints[..., :2] - image[:, COCO],
-        pixels_per_metre=np.ptp(image[..., 1], axis=1) / np.ptp(true[..., 1], axis=1),
-        height_px=np.array([row.height_px for row in chosen]),
-        legs_swapped=(crossed < straight) & ~about,
-        faced_about=about,
-        frames=np.array([row.frame for row in chosen]),
-        sequences=[np.arange(a, b) for a, b in pairwise(starts)],
-    )
+STEADY_PARTS = np.linspace(0.0, 0.95, 20)
 
 
 def ridge(inputs: Floats, outputs: Floats) -> Floats:
@@ -197,46 +120,6 @@ def turns_between(ordinary: Floats, seen: Floats) -> Floats:
     return np.asarray((left * signs) @ right)
 
 
-@dataclass(frozen=True, eq=False)
-class Spreads:
-    """Spread of what stays for a sequence, of what wanders, and its memory from frame to frame."""
-
-    steady: Floats
-    wander: Floats
-    remembered: Floats
-
-
-def spreads_of(
-    errors: Floats, o: Observed, sequences: list[NDArray[np.int64]] | None = None
-) -> Spreads:
-    """Take errors [N,...] apart; what short sequences cannot tell apart is corrected for.
-
-    Args:
-        sequences: that count; None: those without mix-ups.
-    """
-    centres, squares, products, pairs = [], [], [], []
-    sequences = o.plain_sequences() if sequences is None else sequences
-    for one in sequences:
-        centre = errors[one].mean(axis=0)
-        apart = errors[one] - centre
-        centres.append(centre**2)
-        squares.append((apart**2).mean(axis=0))
-        next_to = np.diff(o.frames[one]) == 1
-        products.append((apart[1:] * apart[:-1])[next_to].sum(axis=0))
-        pairs.append((apart[1:] ** 2)[next_to].sum(axis=0))
-    count = float(np.mean([len(one) for one in sequences]))
-    within, between = np.mean(squares, axis=0), np.mean(centres, axis=0)
-    keep = np.sum(products, axis=0) / np.maximum(np.sum(pairs, axis=0), 1e-12)
-    keep = np.clip((keep + 1 / count) / (1 - 3 / count), *REMEMBERED)
-    # Variance of the mean of a wandering of variance 1 over `count` frames.
-    mean = (1 + keep) / (1 - keep) / count
-    mean -= 2 * keep * (1 - keep**count) / ((1 - keep) ** 2 * count**2)
-    wander = within / np.maximum(1 - mean, 0.2)
-    return Spreads(
-        np.sqrt(np.maximum(between - mean * wander, 0.0)), np.sqrt(wander), np.asarray(keep)
-    )
-
-
 def both_sides(values: Floats, mirror: Sequence[int] | NDArray[Any] = MIRROR) -> Floats:
     """Left and right replaced by their common root mean square."""
     return np.sqrt(0.5 * (values**2 + values[np.asarray(mirror)] ** 2))
@@ -281,7 +164,7 @@ def fit_landmarks(o: Observed) -> LandmarkFigures:
         turn_wander_s=memory_s(turn_spreads.remembered),
         doubt=_doubt(o),
         mix_up=_mix_up(o.legs_swapped, o.view[:, 1] ** 2, o),
-        about_face=_mix_up(o.faced_about, np.maximum(o.view[:, 0], 0.0) ** 2, o),
+        about_face=_mix_up(o.faced_about, o.view[:, 0] ** 2, o),
         heights_px=heights,
         height_factor=factors,
         keypoint_own_share=keypoints.own_share,
@@ -346,13 +229,34 @@ def _doubt(o: Observed) -> Floats:
 
 
 def _mix_up(flags: NDArray[np.bool_], exposed: Floats, o: Observed) -> Floats:
-    """Share of frames at full exposure, and seconds that a mix-up lasts."""
+    """Share of frames at full exposure, seconds that a mix-up lasts, and how steady it is."""
     share = flags.sum() / max(float(exposed.sum()), 1.0)
     lasts = []
     for one in o.sequences:
         ends = np.flatnonzero(np.diff(np.concatenate([[0], flags[one].astype(int), [0]])))
         lasts += list(ends[1::2] - ends[::2])
-    return np.array([share, (np.mean(lasts) if lasts else 1.0) / FPS])
+    return np.array(
+        [share, (np.mean(lasts) if lasts else 1.0) / FPS, _steadiness(flags, share * exposed, o)]
+    )
+
+
+def _steadiness(flags: NDArray[np.bool_], expected: Floats, o: Observed) -> float:
+    """How much of mix-ups is a matter of the sequence: so that their shares spread as seen."""
+    shares = np.array([flags[one].mean() for one in o.sequences])
+    wanted = np.array([expected[one].mean() for one in o.sequences])
+    seen = float(((shares - wanted) ** 2).mean())
+    draws = norm.ppf((np.arange(200) + 0.5) / 200)
+    level = norm.ppf(np.clip(wanted, 1e-6, 0.45))[:, None]
+    spreads = [
+        float(
+            (
+                (norm.cdf((level - np.sqrt(part) * draws) / np.sqrt(1 - part)) - wanted[:, None])
+                ** 2
+            ).mean()
+        )
+        for part in STEADY_PARTS
+    ]
+    return float(STEADY_PARTS[int(np.argmin(np.abs(np.array(spreads) - seen)))])
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]  # runs from a checkout that is not installed, too
 
 from imperfection_tables import (  # noqa: E402
+    bag_table,
     by_height,
     imitated_masks,
     landmark_table,
@@ -31,7 +32,8 @@ from imperfection_tables import (  # noqa: E402
     measured_masks,
     missed_table,
 )
-from landmark_errors import fit_landmarks, observe  # noqa: E402
+from landmark_errors import fit_landmarks  # noqa: E402
+from landmark_observations import observe  # noqa: E402
 from mask_errors import MaskSummary, closer, evened  # noqa: E402
 from missed_people import missed  # noqa: E402
 from seen_people import Row, load_rows, save_rows, watch  # noqa: E402
@@ -60,6 +62,9 @@ def watch_scenes(out: Path, first: int, count: int, seed: int) -> None:
                 continue
             began = time.process_time()
             rows = list(watch(detect, number, seed))
+            if not rows:
+                print(f"scene {number}: nobody came into the picture", flush=True)
+                continue
             save_rows(path, rows)
             found = sum(row.found for row in rows)
             heights = sorted({round(row.height_px) for row in rows})
@@ -131,6 +136,7 @@ def main() -> None:
         rows, figures = read(args.rows), load_figures(args.figures)
         print("\n".join(missed_table(rows)) + "\n")
         print("\n".join(mask_table(*summaries(by_height(rows), figures.masks))))
+        print("\n" + "\n".join(bag_table(rows)))
         print("\n" + "\n".join(landmark_table(rows, figures.landmarks)))
 
 

@@ -9,7 +9,7 @@ in data/imperfections.json). What it showed, and what is imitated here:
   the view, something that stays for a whole sequence, and something that wanders within a tenth of
   a second. Errors of a bone carry on to all that hangs on it.
 - Seen from the side the two legs change places for a few frames, and the far arm is mostly guessed;
-  seen from the front a small or dark face is taken for the back of a head.
+  seen along the way, some people's front is taken for their back, often for as long as they walk.
 
 Letters: T frames, B = 35 bones (stages/human/walkers/landmark_bones.py).
 """
@@ -182,7 +182,7 @@ class MixUps:
 def mix_ups(
     view: Floats, size: float, step_s: float, rng: np.random.Generator, figures: LandmarkFigures
 ) -> MixUps:
-    """Draw mix-ups: of the legs from the side, of everything from the front.
+    """Draw mix-ups: of the legs from the side, of everything from the front and from behind.
 
     Args:
         view: [T,2] cosine and sine, 0 faces the camera.
@@ -191,13 +191,12 @@ def mix_ups(
 
     def happens(kind: Floats, exposed: Floats) -> NDArray[np.bool_]:
         share = np.clip(size * kind[0] * exposed**2, 0.0, MOST_MIXED_UP)
-        level = wander(len(view), (1,), step_s, float(kind[1]), rng)[:, 0]
+        level = np.sqrt(kind[2]) * rng.standard_normal()
+        passing = wander(len(view), (1,), step_s, float(kind[1]), rng)[:, 0]
+        level = level + np.sqrt(1 - kind[2]) * passing
         return np.asarray(level < normal_quantile(share))
 
-    return MixUps(
-        happens(figures.mix_up, view[:, 1]),
-        happens(figures.about_face, np.maximum(view[:, 0], 0.0)),
-    )
+    return MixUps(happens(figures.mix_up, view[:, 1]), happens(figures.about_face, view[:, 0]))
 
 
 def normal_quantile(share: Floats) -> Floats:

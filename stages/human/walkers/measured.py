@@ -29,7 +29,7 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("gain", "steady_m", "wander_m", "wander_s"), (_BONES, _AXES)),
     **dict.fromkeys(("turn_steady", "turn_wander", "turn_wander_s"), (_AXES,)),
     **dict.fromkeys(("keypoint_steady", "keypoint_wander", "keypoint_wander_s"), (17, 2)),
-    **dict.fromkeys(("mix_up", "about_face"), (2,)),
+    **dict.fromkeys(("mix_up", "about_face"), (3,)),
     **dict.fromkeys(("ends_spread", "flicker_s", "uneven", "missed_s", "keypoint_own_share"), ()),
     "length_view": (_BONES, _VIEW),
     "bias_m": (_BONES, _AXES, _VIEW),
@@ -93,10 +93,9 @@ class LandmarkFigures:
         turn_steady, turn_wander: [3] radians; turn_wander_s: [3] seconds.
         doubt: [33,5], logit of visibility: mean, times sine of the view (for left ones, opposite
             for right ones), times its cosine, spread between sequences, spread between frames.
-        mix_up: [2], share of frames with legs swapped, seen from the side, and seconds it
-            lasts.
-        about_face: [2], share of frames with left and right of everything swapped, seen from the
-            front, and seconds.
+        mix_up: [3], share of frames with legs swapped, seen from the side; seconds it lasts; and
+            how much of it (0..1) is a matter of the sequence and not of the moment.
+        about_face: [3], likewise for left and right of everything, seen from the front or behind.
         heights_px, height_factor: [K], size of the errors by the person's height.
         keypoint_own_share: share of a person's own proportions that shows in the image.
         keypoint_follows: [17], share of a landmark's error that its keypoint in the image makes.

@@ -138,20 +138,40 @@ def test_property_keypoints_lie_at_the_landmarks():
     assert 0.5 < spread < 8.0  # of 105 pixels of height
 
 
-def test_property_legs_are_mixed_up_from_the_side_alone():
-    figures = replace(load_figures().landmarks, mix_up=np.array([0.3, 0.1]))
+def shares_of(kind, figures, views, count=60):
     rng = np.random.default_rng(0)
-    side, front = np.tile([0.0, 1.0], (4000, 1)), np.tile([1.0, 0.0], (4000, 1))
-    shares = [mix_ups(view, 1.0, STEP_S, rng, figures).legs.mean() for view in (side, front)]
+    out = []
+    for view in views:
+        drawn = [
+            getattr(mix_ups(np.tile(view, (100, 1)), 1.0, STEP_S, rng, figures), kind).mean()
+            for _ in range(count)
+        ]
+        out.append((np.mean(drawn), np.std(drawn)))
+    return np.array(out)
+
+
+FRONT, SIDE, BACK = (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)
+
+
+def test_property_legs_are_mixed_up_from_the_side_alone():
+    figures = replace(load_figures().landmarks, mix_up=np.array([0.3, 0.1, 0.0]))
+    shares = shares_of("legs", figures, (SIDE, FRONT))[:, 0]
     assert shares[0] == pytest.approx(0.3, abs=0.06) and shares[1] == 0.0
 
 
-def test_property_front_and_back_are_mixed_up_from_the_front_alone():
-    figures = replace(load_figures().landmarks, about_face=np.array([0.2, 0.1]))
-    rng = np.random.default_rng(0)
-    views = (np.tile([1.0, 0.0], (4000, 1)), np.tile([-1.0, 0.0], (4000, 1)))
-    shares = [mix_ups(view, 1.0, STEP_S, rng, figures).all_sides.mean() for view in views]
-    assert shares[0] == pytest.approx(0.2, abs=0.05) and shares[1] == 0.0
+def test_property_front_and_back_are_mixed_up_along_the_way_alone():
+    figures = replace(load_figures().landmarks, about_face=np.array([0.2, 0.1, 0.0]))
+    shares = shares_of("all_sides", figures, (FRONT, SIDE, BACK))[:, 0]
+    np.testing.assert_allclose(shares, [0.2, 0.0, 0.2], atol=0.05)
+
+
+def test_property_steady_mix_ups_are_of_some_sequences_alone():
+    figures = load_figures().landmarks
+    passing, steady = (
+        shares_of("legs", replace(figures, mix_up=np.array([0.3, 0.1, part])), (SIDE,))[0]
+        for part in (0.0, 0.9)
+    )
+    assert steady[0] == pytest.approx(passing[0], abs=0.12) and steady[1] > 2 * passing[1]
 
 
 def test_property_a_mix_up_swaps_left_and_right():
@@ -163,8 +183,9 @@ def test_property_a_mix_up_swaps_left_and_right():
             "length_spread", "length_view", "keypoint_steady", "keypoint_wander",
         )
     }  # fmt: skip
-    never = replace(figures, mix_up=np.array([0.0, 0.1]), about_face=np.array([0.0, 0.1]), **calm)
-    often = replace(never, mix_up=np.array([0.45, 0.1]))
+    nought = np.array([0.0, 0.1, 0.0])
+    never = replace(figures, mix_up=nought, about_face=nought, **calm)
+    often = replace(never, mix_up=np.array([0.45, 0.1, 0.0]))
     plain, mixed = (seen(figures=one)[2].world[..., :3] for one in (never, often))
     swapped = np.abs(plain - mixed).max(axis=(1, 2)) > 1e-6
     assert 0 < swapped.sum() < len(swapped)

@@ -42,7 +42,7 @@ def test_property_figures_come_back_as_written(tmp_path):
         (lambda table: table.pop("masks"), "masks"),
         (lambda table: table["masks"].pop("blur"), "blur"),
         (lambda table: table.update(format_version=99), "99"),
-        (lambda table: table["landmarks"].update(mix_up=[float("nan"), 1.0]), "finite"),
+        (lambda table: table["landmarks"].update(mix_up=[float("nan"), 1.0, 0.0]), "finite"),
         (lambda table: table["landmarks"].update(steady_m=[[0.1]]), "steady_m"),
     ],
 )
