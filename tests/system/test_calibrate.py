@@ -48,6 +48,7 @@ def test_calibration_of_labelled_walks(calibration: Path) -> None:
         assert (report / name).stat().st_size > 5_000
 
 
+@pytest.mark.slow
 def test_calibration_for_a_place_and_a_run_with_it(
     calibration: Path, program: Program, tmp_path: Path
 ) -> None:
