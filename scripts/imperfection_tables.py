@@ -124,9 +124,11 @@ def bag_table(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def imitated_rows(o: Observed, rows: Sequence[Row], figures: LandmarkFigures) -> SeenLandmarks:
+def imitated_rows(
+    o: Observed, rows: Sequence[Row], figures: LandmarkFigures, seed: int = 0
+) -> SeenLandmarks:
     """The imitation's landmarks for the same frames."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     world, points = np.zeros((len(rows), 33, 4)), np.zeros((len(rows), 17, 3))
     for one in o.sequences:
         image = np.stack([rows[i].true_px for i in one])

@@ -2,13 +2,13 @@
 
 Everything is folded at the body's middle: a left arm seen from the left is a right arm seen from
 the right in a mirror, so both count for both. Axes look at the person's hips (x right, y down,
-z away). Letters: N frames, B = 35 bones (stages/human/walkers/landmark_bones.py), s sequences.
+z away). Letters: N frames, B = 36 bones (stages/human/walkers/landmark_bones.py), s sequences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -25,6 +25,7 @@ from stages.human.walkers.landmark_bones import (
     MIDDLE_HIPS,
     MIRROR,
     SIDE,
+    TRUNK_AND_ARMS,
     bones_of,
     landmarks_of,
 )
@@ -36,12 +37,14 @@ HEIGHT_EDGES_PX = (48.0, 75.0, 110.0, 160.0, 220.0, 500.0)
 MIRRORED_TERMS = np.array([1.0, 1.0, -1.0, 1.0, -1.0])  # of the view, seen from the other side
 MIRRORED_AXES = np.array([-1.0, 1.0, 1.0])
 MIRRORED_TURN = np.array([1.0, -1.0, -1.0])
-# Points that say how the whole person is turned, and how much each counts.
-TRUNK = {11: 1.0, 12: 1.0, 23: 1.0, 24: 1.0, 0: 0.3, 7: 0.3, 8: 0.3, 25: 0.3, 26: 0.3}
+# Points that say how the trunk is turned, and how much each counts.
+TRUNK = {11: 1.0, 12: 1.0, 23: 1.0, 24: 1.0, 13: 0.3, 14: 0.3}
 OWN_SHARES = (0.0, 0.5)
 GAINS = (0.3, 1.3)
 # Ridge on functions of the view, share of the observations' variance.
 RIDGE = 0.02
+CAUTION = 0.6  # how much of a difference one round takes away
+CHANGES = (0.6, 1.5)  # of one round
 STEADY_PARTS = np.linspace(0.0, 0.95, 20)
 
 
@@ -98,7 +101,7 @@ def fit_lengths(o: Observed) -> Lengths:
 
 
 def ordinary_bones(o: Observed, lengths: Lengths) -> Floats:
-    """True bones [N,35,3] at the lengths that are seen."""
+    """True bones [N,36,3] at the lengths that are seen."""
     bones = bones_of(o.true)
     out = np.zeros_like(bones)
     for one in o.sequences:
@@ -140,7 +143,8 @@ def fit_landmarks(o: Observed) -> LandmarkFigures:
     inputs = np.concatenate([o.terms[plain], o.terms[plain] * MIRRORED_TERMS])
     turn = ridge(inputs, np.concatenate([vectors[plain], vectors[plain] * MIRRORED_TURN])).T
     turn_spreads = spreads_of(vectors - o.terms @ turn.T, o)
-    upright = np.einsum("nji,nbj->nbi", turned, bones_of(o.seen))
+    upright = bones_of(o.seen)
+    upright[:, TRUNK_AND_ARMS] = upright[:, TRUNK_AND_ARMS] @ turned
     gain, bias = _gain_and_bias(o, ordinary, upright)
     rest = upright - ordinary * gain - np.einsum("nv,bcv->nbc", o.terms, bias)
     bone_spreads = spreads_of(rest, o)
@@ -175,8 +179,29 @@ def fit_landmarks(o: Observed) -> LandmarkFigures:
     )
 
 
+def closer(figures: LandmarkFigures, o: Observed, seen: Floats) -> LandmarkFigures:
+    """Figures whose points stray as the measured ones do.
+
+    Errors of bones are drawn apart, but a real thigh and its shank make up for each other in part.
+
+    Args:
+        seen: [N,33,3] as the figures imitate them.
+    """
+    real, ours = (_strayed(points, o) for points in (o.seen, seen))
+    ratio = np.ones((BONES, 3))
+    ratio[:33] = (real / np.maximum(ours, 1e-4)) ** CAUTION
+    ratio = np.clip(0.5 * (ratio + ratio[MIRROR]), *CHANGES)
+    return replace(figures, steady_m=figures.steady_m * ratio, wander_m=figures.wander_m * ratio)
+
+
+def _strayed(points: Floats, o: Observed) -> Floats:
+    """Spread [33,3] of the errors of points [N,33,3], whatever stays and whatever wanders."""
+    off = points - o.true
+    return np.asarray((off - off.mean(axis=0)).std(axis=0))
+
+
 def _gain_and_bias(o: Observed, ordinary: Floats, upright: Floats) -> tuple[Floats, Floats]:
-    """What of a true component is seen [35,3], and a bias by view [35,3,5]."""
+    """What of a true component is seen [36,3], and a bias by view [36,3,5]."""
     plain = o.plain
     gain, bias = np.ones((BONES, 3)), np.zeros((BONES, 3, 5))
     for place in range(BONES):

@@ -27,11 +27,14 @@ from imperfection_tables import (  # noqa: E402
     bag_table,
     by_height,
     imitated_masks,
+    imitated_rows,
     landmark_table,
     mask_table,
     measured_masks,
     missed_table,
+    rows_of,
 )
+from landmark_errors import closer as closer_landmarks  # noqa: E402
 from landmark_errors import fit_landmarks  # noqa: E402
 from landmark_observations import observe  # noqa: E402
 from mask_errors import MaskSummary, closer, evened  # noqa: E402
@@ -42,12 +45,13 @@ from stages.detect import MediapipeConfig, build  # noqa: E402
 from stages.human.walkers.measured import (  # noqa: E402
     FIGURES_FILE,
     Figures,
+    LandmarkFigures,
     MaskFigures,
     load_figures,
     save_figures,
 )
 
-ROUNDS = 5  # of fitting masks
+ROUNDS = 5  # of making the imitation alike
 
 
 def watch_scenes(out: Path, first: int, count: int, seed: int) -> None:
@@ -104,6 +108,17 @@ def fit_masks(rows: list[Row], start: MaskFigures) -> MaskFigures:
     return figures
 
 
+def fit_figures(rows: list[Row]) -> LandmarkFigures:
+    """Fit landmarks, then even out what their imitation does differently."""
+    o = observe(rows)
+    figures = fit_landmarks(o)
+    chosen = rows_of(o, rows)
+    for turn in range(ROUNDS):
+        seen = imitated_rows(o, chosen, figures, seed=turn).world[..., :3]
+        figures = closer_landmarks(figures, o, seen)
+    return figures
+
+
 def summaries(
     walks: list[list[list[Row]]], figures: MaskFigures
 ) -> tuple[list[MaskSummary], list[MaskSummary]]:
@@ -131,7 +146,7 @@ def main() -> None:
     elif args.command == "fit":
         rows = read(args.rows)
         masks = fit_masks(rows, load_figures().masks)
-        save_figures(args.out, Figures(masks, fit_landmarks(observe(rows))))
+        save_figures(args.out, Figures(masks, fit_figures(rows)))
     else:
         rows, figures = read(args.rows), load_figures(args.figures)
         print("\n".join(missed_table(rows)) + "\n")

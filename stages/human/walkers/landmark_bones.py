@@ -1,8 +1,8 @@
 """MediaPipe's 33 landmarks as a tree of bones, and the view that they are seen from.
 
 Errors of a pose network are errors of bones: an elbow that is off takes wrist and hand with it.
-Letters: T frames, B = 35 bones, each named by the point at its far end: the 33 landmarks, mid-hips
-(the root, without a bone) and mid-shoulders.
+Letters: T frames, B = 36 bones, each named by the point at its far end: the 33 landmarks, mid-hips
+(the root, without a bone), mid-shoulders and mid-ears.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ from stages.human.joints import MEDIAPIPE_LANDMARK_NAMES
 
 Floats = NDArray[np.float64]
 
-MIDDLE_HIPS, MIDDLE_SHOULDERS = 33, 34
-BONES = 35
+MIDDLE_HIPS, MIDDLE_SHOULDERS, MIDDLE_EARS = 33, 34, 35
+BONES = 36
 DEEPEST = 6  # bones from the root to a finger, and to spare
+# What turns with the trunk where a network takes the trunk to be turned. Legs and head do not: they
+# are seen apart from it.
+TRUNK_AND_ARMS = [*range(11, 25), MIDDLE_SHOULDERS]
+# Pairs on a point between the two: what one is off by, so is the other, the other way.
+LEFT_OF_PAIRS, RIGHT_OF_PAIRS = [7, 11, 23], [8, 12, 24]
 LEFT_LEG, RIGHT_LEG = [25, 27, 29, 31], [26, 28, 30, 32]
 VIEW_TERMS = 5  # of a function of the view: 1, cos, sin, cos 2, sin 2
 
 
 def _parents() -> NDArray[np.int64]:
-    """Which point each of the 35 hangs on; the root on itself."""
+    """Which point each of the 36 hangs on; the root on itself."""
     out = np.full(BONES, MIDDLE_SHOULDERS)
     out[[MIDDLE_HIPS, MIDDLE_SHOULDERS, 23, 24]] = MIDDLE_HIPS
     for side in (0, 1):
@@ -30,12 +35,13 @@ def _parents() -> NDArray[np.int64]:
         out[elbow], out[wrist], out[knee], out[ankle] = shoulder, elbow, hip, knee
         out[[17 + side, 19 + side, 21 + side]] = wrist
         out[[29 + side, 31 + side]] = ankle
-    out[[*range(1, 7), 9, 10]] = 0  # the face hangs on the nose
+    out[[0, 7, 8]] = MIDDLE_EARS
+    out[[*range(1, 7), 9, 10]] = 0  # the rest of the face hangs on the nose
     return out
 
 
 def _chains() -> Floats:
-    """[35,35]: row p sums the bones from the root to point p."""
+    """[36,36]: row p sums the bones from the root to point p."""
     out = np.eye(BONES)
     for _ in range(DEEPEST):
         for point in range(BONES):
@@ -46,7 +52,7 @@ def _chains() -> Floats:
 
 
 def _mirror() -> NDArray[np.int64]:
-    """The point [35] on the other side of the body; those in the middle are their own."""
+    """The point [36] on the other side of the body; those in the middle are their own."""
     names = MEDIAPIPE_LANDMARK_NAMES
     out = np.arange(BONES)
     for place, name in enumerate(names):
@@ -64,15 +70,16 @@ SIDE[[1, 2, 3]], SIDE[[4, 5, 6]] = 1.0, -1.0
 
 
 def bones_of(landmarks: Floats) -> Floats:
-    """Bones [...,35,3] of landmarks [...,33,3]."""
-    middle_hips = 0.5 * (landmarks[..., 23:24, :] + landmarks[..., 24:25, :])
-    middle_shoulders = 0.5 * (landmarks[..., 11:12, :] + landmarks[..., 12:13, :])
-    points = np.concatenate([landmarks, middle_hips, middle_shoulders], axis=-2)
+    """Bones [...,36,3] of landmarks [...,33,3]."""
+    middles = [
+        0.5 * (landmarks[..., a : a + 1, :] + landmarks[..., a + 1 : a + 2, :]) for a in (23, 11, 7)
+    ]
+    points = np.concatenate([landmarks, *middles], axis=-2)
     return np.asarray(points - points[..., PARENTS, :])
 
 
 def landmarks_of(bones: Floats) -> Floats:
-    """Landmarks [...,33,3] from mid-hips, of bones [...,35,3]."""
+    """Landmarks [...,33,3] from mid-hips, of bones [...,36,3]."""
     return np.asarray(CHAINS[:33] @ bones)
 
 

@@ -5,13 +5,13 @@ in data/imperfections.json). What it showed, and what is imitated here:
 
 - Everybody comes out equally tall: the lengths of MediaPipe's bones say next to nothing about a
   person's. So each bone first gets an average person's length, but for a small share of its own.
-- The whole person is turned by some degrees, and every bone is off by something that depends on
+- Trunk and arms are turned by some degrees, and every bone is off by something that depends on
   the view, something that stays for a whole sequence, and something that wanders within a tenth of
   a second. Errors of a bone carry on to all that hangs on it.
 - Seen from the side the two legs change places for a few frames, and the far arm is mostly guessed;
   seen along the way, some people's front is taken for their back, often for as long as they walk.
 
-Letters: T frames, B = 35 bones (stages/human/walkers/landmark_bones.py).
+Letters: T frames, B = 36 bones (stages/human/walkers/landmark_bones.py).
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ from stages.human.rotation import axis_angle_to_matrix
 from stages.human.walkers.landmark_bones import (
     BONES,
     LEFT_LEG,
+    LEFT_OF_PAIRS,
     MIRROR,
     RIGHT_LEG,
+    RIGHT_OF_PAIRS,
     SIDE,
+    TRUNK_AND_ARMS,
     bones_of,
     landmarks_of,
     view_of,
@@ -131,13 +134,16 @@ def _seen_points(
     ordinary = resized(bones, own, figures)
     bent = ordinary * (1 + strength * (figures.gain - 1))
     bent += strength * np.einsum("tv,bcv->tbc", terms, figures.bias_m)
-    bent += size * draw(figures.steady_m, figures.wander_m, figures.wander_s)
+    off = draw(figures.steady_m, figures.wander_m, figures.wander_s)
+    off[:, RIGHT_OF_PAIRS] = -off[:, LEFT_OF_PAIRS]
+    bent += size * off
     log_length = own + strength * figures.length_view @ terms.mean(axis=0)
     log_length += size * figures.length_spread * draw.rng.standard_normal(BONES)
     turn = strength * terms @ figures.turn.T
     turn += size * draw(figures.turn_steady, figures.turn_wander, figures.turn_wander_s)
-    seen = landmarks_of(resized(bent, log_length, figures))
-    return landmarks_of(ordinary), seen @ np.swapaxes(axis_angle_to_matrix(turn), -1, -2)
+    seen = resized(bent, log_length, figures)
+    seen[:, TRUNK_AND_ARMS] @= np.swapaxes(axis_angle_to_matrix(turn), -1, -2)
+    return landmarks_of(ordinary), landmarks_of(seen)
 
 
 def _lost_proportions(true: Floats, average: Floats, figures: LandmarkFigures) -> Floats:
@@ -150,14 +156,14 @@ def _lost_proportions(true: Floats, average: Floats, figures: LandmarkFigures) -
 
 
 def resized(bones: Floats, log_length: Floats, figures: LandmarkFigures) -> Floats:
-    """Bones [T,35,3] whose median lengths over time are exp(`log_length`) of the average [35]."""
+    """Bones [T,36,3] whose median lengths over time are exp(`log_length`) of the average [36]."""
     wanted = figures.length_m * np.exp(log_length)
     scale = np.clip(wanted / np.maximum(_lengths(bones), 1e-6), *LENGTH_RATIOS)
     return np.asarray(bones * scale[:, None])
 
 
 def _lengths(bones: Floats) -> Floats:
-    """Median lengths [35] of bones [T,35,3]."""
+    """Median lengths [36] of bones [T,36,3]."""
     lengths = np.sqrt(np.einsum("tbc,tbc->tb", bones, bones))
     middle = len(lengths) // 2
     return np.asarray(np.partition(lengths, middle, axis=0)[middle])
@@ -165,15 +171,19 @@ def _lengths(bones: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class MixUps:
-    """Frames [T] in which the legs, or left and right of everything, change places."""
+    """Frames [T] in which the legs change places, or the whole person is taken to face about.
+
+    The latter looks the same in the image: left and right change places and depths their sign.
+    """
 
     legs: NDArray[np.bool_]
-    all_sides: NDArray[np.bool_]
+    faces_about: NDArray[np.bool_]
 
     def applied(self, points: Floats) -> Floats:
-        """Points [T,33,...] with those sides changed."""
+        """Points [T,33,2 or 3] so mixed up."""
         out = points.copy()
-        out[self.all_sides] = out[self.all_sides][:, MIRROR[:33]]
+        out[self.faces_about] = out[self.faces_about][:, MIRROR[:33]]
+        out[self.faces_about, :, 2:] *= -1.0
         legs = np.flatnonzero(self.legs)[:, None]
         out[legs, LEFT_LEG + RIGHT_LEG] = out[legs, RIGHT_LEG + LEFT_LEG]
         return out
@@ -182,7 +192,7 @@ class MixUps:
 def mix_ups(
     view: Floats, size: float, step_s: float, rng: np.random.Generator, figures: LandmarkFigures
 ) -> MixUps:
-    """Draw mix-ups: of the legs from the side, of everything from the front and from behind.
+    """Draw mix-ups: of the legs from the side, facing about from the front and from behind.
 
     Args:
         view: [T,2] cosine and sine, 0 faces the camera.

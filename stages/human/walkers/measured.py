@@ -2,7 +2,7 @@
 
 Written by scripts/measure_imperfections.py from renders that went through the real detect stage.
 Axes are the camera's (x right, y down, z away). A function of the view is five numbers, see
-`landmark_bones.view_terms`. Letters: B = 35 bones, K heights.
+`landmark_bones.view_terms`. Letters: B = 36 bones, K heights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 FIGURES_FILE = Path(__file__).parent / "data" / "imperfections.json"
 FORMAT_VERSION = 1
-_BONES, _AXES, _VIEW = 35, 3, 5
+_BONES, _AXES, _VIEW = 36, 3, 5
 # Of everything else among the landmarks' figures: as many as there are heights.
 _SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("length_m", "own_share", "length_spread"), (_BONES,)),
@@ -89,7 +89,7 @@ class LandmarkFigures:
         bias_m: [B,3,5] metres, a function of the view.
         steady_m, wander_m: [B,3] metres, what stays for a sequence and what wanders.
         wander_s: [B,3], seconds in which the wandering forgets itself.
-        turn: [3,5] radians, how the whole person is turned about x, y, z, a function of the view.
+        turn: [3,5] radians, how trunk and arms are turned about x, y, z, a function of the view.
         turn_steady, turn_wander: [3] radians; turn_wander_s: [3] seconds.
         doubt: [33,5], logit of visibility: mean, times sine of the view (for left ones, opposite
             for right ones), times its cosine, spread between sequences, spread between frames.

@@ -10,6 +10,7 @@ from stages.human.rotation import axis_angle_to_matrix
 from stages.human.walkers.bodies import load_walker_skeleton
 from stages.human.walkers.landmark_bones import bones_of, view_of
 from stages.human.walkers.landmark_noise import (
+    MixUps,
     mix_ups,
     normal_quantile,
     seen_landmarks,
@@ -161,7 +162,7 @@ def test_property_legs_are_mixed_up_from_the_side_alone():
 
 def test_property_front_and_back_are_mixed_up_along_the_way_alone():
     figures = replace(load_figures().landmarks, about_face=np.array([0.2, 0.1, 0.0]))
-    shares = shares_of("all_sides", figures, (FRONT, SIDE, BACK))[:, 0]
+    shares = shares_of("faces_about", figures, (FRONT, SIDE, BACK))[:, 0]
     np.testing.assert_allclose(shares, [0.2, 0.0, 0.2], atol=0.05)
 
 
@@ -191,6 +192,17 @@ def test_property_a_mix_up_swaps_left_and_right():
     assert 0 < swapped.sum() < len(swapped)
     np.testing.assert_allclose(mixed[swapped][:, 27], plain[swapped][:, 28], atol=1e-9)
     np.testing.assert_allclose(mixed[swapped][:, 13], plain[swapped][:, 13], atol=1e-9)
+
+
+def test_property_who_faces_about_looks_the_same_in_the_image():
+    points, _ = walker(0.0, frames=3)
+    mixed = MixUps(np.zeros(3, bool), np.array([False, True, False]))
+    turned = mixed.applied(points)
+    ahead = (turned[:, 0] - turned[:, [7, 8]].mean(axis=1))[:, 2]
+    assert ahead[0] < -0.05 < 0.05 < ahead[1]  # towards the camera, then away from it
+    np.testing.assert_allclose(turned[1, 11, :2], points[1, 12, :2])
+    np.testing.assert_allclose(turned[1, 27, 2], -points[1, 28, 2])
+    np.testing.assert_array_equal(turned[[0, 2]], points[[0, 2]])
 
 
 def test_property_quantiles():

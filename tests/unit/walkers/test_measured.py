@@ -23,8 +23,8 @@ def test_shape_of_the_shipped_figures():
     assert (np.diff(masks.heights_px) > 0).all()
     for name in ("blur", "shrink", "steady", "flicker", "feet", "crown", "missed"):
         assert getattr(masks, name).shape == (count,)
-    assert landmarks.gain.shape == landmarks.steady_m.shape == (35, 3)
-    assert landmarks.bias_m.shape == (35, 3, 5) and landmarks.doubt.shape == (33, 5)
+    assert landmarks.gain.shape == landmarks.steady_m.shape == (36, 3)
+    assert landmarks.bias_m.shape == (36, 3, 5) and landmarks.doubt.shape == (33, 5)
     assert (landmarks.wander_s > 0).all() and (landmarks.steady_m >= 0).all()
 
 
@@ -67,7 +67,7 @@ def test_parity_bones_make_the_landmarks_again():
 
 
 def test_property_of_the_tree():
-    assert (MIRROR[MIRROR] == np.arange(35)).all()
+    assert (MIRROR[MIRROR] == np.arange(36)).all()
     np.testing.assert_array_equal(SIDE[MIRROR], -SIDE)
     # A mirror keeps what hangs on what.
     np.testing.assert_array_equal(MIRROR[PARENTS], PARENTS[MIRROR])
