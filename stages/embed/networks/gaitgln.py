@@ -26,6 +26,7 @@ Where ours differs:
 - With classes but without a compact block there are BNNecks, one a part, as OpenGait's other
   networks have them. The paper has no such form.
 - Ties in a maximum over time share the gradient.
+- With `unit` the parts have length 1; published ones have any length.
 - For inference on a processor the pyramid can be folded: see `optimise_for_inference`.
 
 Training has two phases: first `compact=False`, triplet loss on the parts; then `compact=True`, from
@@ -55,6 +56,7 @@ from stages.embed.networks.lateral import SCALES, LateralPyramid
 from stages.embed.networks.pack_sequence import PackSequenceWrapper
 from stages.embed.networks.separate_fc import SeparateFCs
 from stages.embed.networks.set_pooled_trunk import SetPooledTrunk
+from stages.embed.networks.unit_parts import UnitParts
 
 NAME = "gaitgln"
 SIZES_HW = {64: (64, 44), 128: (128, 88)}
@@ -84,6 +86,7 @@ class GaitGLNConfig:
         lateral_kernel: 1; 3 for weights of OpenGait's first code.
         out_channels: numbers a part, and numbers of the compact vector. The seed's variant has no
             layer that could make them other than `lateral_channels`.
+        unit: bring each part to length 1, see `unit_parts`; not with a compact block.
     """
 
     height: int = 64
@@ -95,6 +98,7 @@ class GaitGLNConfig:
     lateral_channels: int = 256
     lateral_kernel: int = 1
     out_channels: int = 256
+    unit: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.channels, list):
@@ -105,8 +109,9 @@ class GaitGLNConfig:
         numbers = (self.height, self.class_num, self.lateral_kernel, *widths)
         if any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
             raise ValueError(f"whole numbers expected, got {numbers}")
-        if not isinstance(self.compact, bool):
-            raise ValueError(f"compact must be true or false, got {self.compact!r}")
+        for name in ("compact", "unit"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
         for field, allowed in (
             ("height", tuple(SIZES_HW)),
             ("variant", tuple(BINS)),
@@ -124,6 +129,10 @@ class GaitGLNConfig:
     def _check_together(self) -> None:
         if self.vector == "compact" and not self.compact:
             raise ValueError("vector compact needs compact true")
+        if self.unit and self.compact:
+            raise ValueError(
+                "unit brings parts to length 1 and a compact block reads them as they are"
+            )
         if self.variant == "seed" and self.out_channels != self.lateral_channels:
             raise ValueError(
                 f"variant seed has no layer from lateral_channels {self.lateral_channels} to "
@@ -154,6 +163,7 @@ class GaitGLN(GaitNetwork):
         )
         parts, channels = self.parts, config.out_channels
         self.fcs = SeparateFCs(parts, config.lateral_channels, channels) if paper else None
+        self.unit = UnitParts(parts, channels) if config.unit else None
         self.compact_block: nn.Module | None = None
         if config.compact:
             self.compact_block = (
@@ -293,7 +303,8 @@ class GaitGLN(GaitNetwork):
     def _parts_of(self, stage0: Tensor, stage1: Tensor, stage2: Tensor) -> Tensor:
         """Return the part feature [n,c,p] of pooled features."""
         strips = self.pyramid(stage0, stage1, stage2)  # [n,lateral_channels,p]
-        return strips if self.fcs is None else self.fcs(strips)
+        parts = strips if self.fcs is None else self.fcs(strips)
+        return parts if self.unit is None else self.unit(parts)
 
     def _check(self, silhouettes: Tensor) -> None:
         n, s = (*silhouettes.shape[:2], 0, 0)[:2]
@@ -308,5 +319,5 @@ def _initialise(module: nn.Module) -> None:
     """Start as the published recipes do: Xavier, and batch norms that differ a little."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
-    elif isinstance(module, nn.BatchNorm1d):
+    elif isinstance(module, nn.BatchNorm1d) and module.affine:
         nn.init.normal_(module.weight, 1.0, 0.02)

@@ -69,6 +69,7 @@ from stages.embed.networks.temporal_blocks import (
     TemporalBottleneckBlock,
     shortcut,
 )
+from stages.embed.networks.unit_parts import UnitParts
 
 NAME = "resgcn"
 TEST_TIME_PARTS = 3
@@ -96,6 +97,7 @@ class ResGCNConfig:
         test_time: in eval mode embed the time-reversed and the mirrored sequence too.
         class_num: identities of the training set; 0 leaves the BNNecks out.
         out_channels: numbers a part in the embedding.
+        unit: a batch norm before parts are brought to length 1, see `unit_parts`.
 
     Lists, as files hold them, become tuples.
 
@@ -113,6 +115,7 @@ class ResGCNConfig:
     test_time: bool = True
     class_num: int = 0
     out_channels: int = 128
+    unit: bool = False
 
     def __post_init__(self) -> None:
         for name, count in (("branches", None), ("branch_channels", 3), ("main_channels", 2)):
@@ -147,8 +150,9 @@ class ResGCNConfig:
             raise ValueError(f"block must be one of {BLOCKS}, got {self.block!r}")
         if self.partition not in PARTITIONS:
             raise ValueError(f"partition must be one of {PARTITIONS}, got {self.partition!r}")
-        if not isinstance(self.test_time, bool):
-            raise ValueError(f"test_time must be true or false, got {self.test_time!r}")
+        for name in ("test_time", "unit"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {getattr(self, name)!r}")
 
     @property
     def in_channels(self) -> int:
@@ -216,6 +220,7 @@ class ResGCN(GaitNetwork):
         self.main = self._main()
         last, out = config.main_channels[-1], config.out_channels
         self.fc = nn.Linear(last, out)
+        self.unit = UnitParts(1, out) if config.unit else None
         classes = config.class_num
         self.bn_necks = SeparateBNNecks(1, out, classes) if classes else None
 
@@ -303,7 +308,11 @@ class ResGCN(GaitNetwork):
         if self.config.branches == SINGLE:
             inputs = [torch.cat([xy, confidence], 1)]
         feature = self.feature_map(inputs).mean((2, 3))  # [p*n,256]
-        embeddings = F.normalize(self.fc(feature).float(), dim=1)  # [p*n,c]
+        embeddings = self.fc(feature).float()  # [p*n,c]
+        if self.unit is None:
+            embeddings = F.normalize(embeddings, dim=1)
+        else:
+            embeddings = self.unit(embeddings.unsqueeze(-1)).squeeze(-1)
         return embeddings.unflatten(0, (len(sequences), -1)).permute(1, 2, 0)
 
     def feature_map(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -116,11 +116,17 @@ def load_walker_skeleton() -> Skeleton:
     return skeleton_of(read_body_file())
 
 
-def draw_shape(group: Group, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Shape numbers [10] of somebody of a group."""
+def group_of_shapes(group: Group) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean [10] of a group's shape numbers and the root [10,10] of their covariance."""
     place = GROUPS.index(group)
+    return _file().means[place], _file().roots[place]
+
+
+def draw_shape(group: Group, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Shape numbers [10] of somebody of a group, whatever their weight (see `builds`)."""
+    mean, root = group_of_shapes(group)
     deviations = np.clip(rng.standard_normal(SHAPES), -MAX_DEVIATION, MAX_DEVIATION)
-    return np.asarray(_file().means[place] + _file().roots[place] @ deviations)
+    return np.asarray(mean + root @ deviations)
 
 
 def pose_joints(pose: NDArray[Any], rest_joints: NDArray[Any]) -> PosedJoints:

@@ -16,10 +16,9 @@ from stages.human.walkers.bodies import (
     GROUP_SHARES,
     GROUPS,
     Group,
-    draw_shape,
-    load_mesh,
     load_walker_skeleton,
 )
+from stages.human.walkers.builds import build_of_shape, draw_body
 from stages.human.walkers.gaits import (
     GAITS_FILE,
     SPLITS,
@@ -62,6 +61,7 @@ class Person:
         style: what they add to it.
         hair: on their head.
         height_m: without shoes and hair.
+        mass_index: kg/m2, of a body as dense as water.
     """
 
     split: Split
@@ -73,6 +73,7 @@ class Person:
     style: Style
     hair: Hair
     height_m: float
+    mass_index: float
 
     @property
     def usual_gait(self) -> Gait:
@@ -106,12 +107,23 @@ def person(
     """
     rng = np.random.default_rng((seed, PERSON_STREAM, SPLITS.index(split), number))
     group = GROUPS[int(rng.choice(len(GROUPS), p=GROUP_SHARES))]
-    shape = draw_shape(group, rng)
+    shape = draw_body(group, rng)
     gaits = shipped_population(split) if population is None else population
     numbers = gaits.draw(rng)
     style = draw_style(rng)
+    build = build_of_shape(shape)
+    hair = _hair(group, rng)
     return Person(
-        split, number, seed, group, shape, numbers, style, _hair(group, rng), _height(shape)
+        split,
+        number,
+        seed,
+        group,
+        shape,
+        numbers,
+        style,
+        hair,
+        build.height_m,
+        build.mass_index,
     )
 
 
@@ -119,10 +131,6 @@ def person(
 def shipped_population(split: Split, path: Path = GAITS_FILE) -> Population:
     """A shipped population, read once."""
     return load_population(split, path)
-
-
-def _height(shape: NDArray[np.float64]) -> float:
-    return float(np.ptp(load_mesh().shaped(shape)[:, 1]))
 
 
 def _hair(group: Group, rng: np.random.Generator) -> Hair:

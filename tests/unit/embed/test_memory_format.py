@@ -91,7 +91,7 @@ def test_replay_channels_last_killed_and_resumed(
     assert bytes_of(tmp_path / "cut") == bytes_of(tmp_path / "whole")
     card = (tmp_path / "cut" / "smplgait.md").read_text(encoding="utf-8")
     assert "in bfloat16, channels last, 1 process" in card
-    assert "contrastive (cosine, temperature 0.12, weight 1.0, 0.5 of it over all parts)" in card
+    assert "contrastive (temperature 0.12, weight 1.0, 0.5 of it over all parts)" in card
 
 
 def test_parity_the_same_weights_whichever_way_pictures_lie(walkers: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from stages.embed import shipped
 from stages.embed.checkpoint import load_network, save_network
 from stages.embed.config import Config
 from stages.embed.loading import load_embedder
+from stages.embed.networks.gaitgln import GaitGLN, GaitGLNConfig
+from stages.embed.networks.resgcn import ResGCN, ResGCNConfig
 from stages.embed.networks.smplgait import SMPLGait, SMPLGaitConfig
 from stages.embed.networks.unit_parts import UnitParts
 
@@ -45,9 +48,45 @@ def test_parity_unit_network_streams_and_saves(tmp_path: Path) -> None:
         torch.testing.assert_close(again(silhouettes, theta)["inference_feat"]["embeddings"], whole)
 
 
-def test_exception_unit_is_a_yes_or_no() -> None:
+def test_parity_unit_gaitgln_streams_and_folds() -> None:
+    torch.manual_seed(0)
+    narrow = GaitGLNConfig(channels=(4, 4, 4), lateral_channels=8, out_channels=6, unit=True)
+    network = GaitGLN(narrow).train()
+    silhouettes = torch.rand(5, 4, 64, 44)
+    network(silhouettes)
+    network.eval()
+    with torch.inference_mode():
+        whole = network(silhouettes)["inference_feat"]["embeddings"]
+        frames = network.frame_part(silhouettes.flatten(0, 1))
+        network.optimise_for_inference()
+        streamed = network.head_part(*(x.unflatten(0, (5, 4)).amax(1) for x in frames))
+    torch.testing.assert_close(streamed, whole, atol=1e-4, rtol=0)
+    torch.testing.assert_close(whole.norm(dim=1), torch.ones(5, 93))
+
+
+def test_property_unit_resgcn_has_no_common_vector() -> None:
+    torch.manual_seed(0)
+    keypoints = torch.rand(24, 12, 17, 3) * 40
+    common = {}
+    for unit in (False, True):
+        small = ResGCNConfig(
+            branch_channels=(8, 8, 8), main_channels=(8, 8), reduction=2, out_channels=6, unit=unit
+        )
+        out = ResGCN(small).train()(keypoints)["inference_feat"]["embeddings"]
+        torch.testing.assert_close(out.norm(dim=1), torch.ones(24, 1))
+        common[unit] = float(out.detach().mean(0).norm())
+    assert common[True] < 0.4 < 0.8 < common[False]
+
+
+@pytest.mark.parametrize("config", [SMPLGaitConfig, GaitGLNConfig, ResGCNConfig])
+def test_exception_unit_is_a_yes_or_no(config: Any) -> None:
     with pytest.raises(ValueError, match="unit must be true or false"):
-        SMPLGaitConfig(unit=1)  # type: ignore[arg-type]
+        config(unit=1)
+
+
+def test_exception_unit_parts_are_not_for_a_compact_block() -> None:
+    with pytest.raises(ValueError, match="compact block reads them as they are"):
+        GaitGLNConfig(compact=True, unit=True)
 
 
 def test_smoke_shipped_weights_are_taken_when_none_are_given(

@@ -6,20 +6,13 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.cli.synthesis.config import SynthConfig
 from pipeline.cli.synthesis.manifest import fingerprint, manifest_of
 from pipeline.cli.synthesis.people_set import PeopleSet
 from pipeline.cli.synthesis.places import Claim, places_of, read_manifest
-from pipeline.cli.synthesis.subjects import (
-    body_mass_index,
-    build_of,
-    partition_text,
-    subjects_table,
-    volume_m3,
-)
+from pipeline.cli.synthesis.subjects import partition_text, subjects_table
 from pipeline.errors import InputError, OutputExistsError, UsageError
 from stages.embed.evaluation.subjects import read_groupings
 from stages.human.walkers.people import person
@@ -97,22 +90,6 @@ def test_exception_names_that_do_not_suit(tmp_path: Path) -> None:
     for name, kind in (("x", "packed"), ("d.gaitpack", "packed"), ("file", "silhouettes")):
         with pytest.raises(UsageError):
             places_of(tmp_path / name, kind)  # type: ignore[arg-type]
-
-
-def test_golden_volume_of_a_box() -> None:
-    corners = np.array([[x, y, z] for x in (0, 2) for y in (0, 3) for z in (0, 0.5)], float)
-    faces = np.array(
-        [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6],
-         [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
-    )  # fmt: skip
-    assert volume_m3(corners, faces) == pytest.approx(3.0)
-    assert volume_m3(corners + 5, faces) == pytest.approx(3.0)
-
-
-def test_property_bodies_weigh_what_people_do() -> None:
-    found = [body_mass_index(person("train", number)) for number in range(12)]
-    assert min(found) > 13 and max(found) < 35
-    assert [build_of("woman", bmi) for bmi in (15, 20, 30)] == ["slim", "medium", "heavy"]
 
 
 def test_smoke_table_and_partition_are_what_evaluation_reads(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from stages.human.walkers.bodies import (
     pose_joints,
     skin,
 )
+from stages.human.walkers.builds import build_of_shape, draw_body, third_of, volume_m3
 from stages.human.walkers.people import person, shipped_population
 
 
@@ -57,6 +58,39 @@ def test_property_groups_have_their_builds() -> None:
     assert 1.68 < means["man"] < 1.85
     assert 1.55 < means["woman"] < 1.72
     assert means["man"] > means["woman"] > means["girl"]
+
+
+def test_golden_volume_of_a_box() -> None:
+    corners = np.array([[x, y, z] for x in (0, 2) for y in (0, 3) for z in (0, 0.5)], float)
+    faces = np.array(
+        [[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6],
+         [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]]
+    )  # fmt: skip
+    assert volume_m3(corners, faces) == pytest.approx(3.0)
+    assert volume_m3(corners + 5, faces) == pytest.approx(3.0)
+
+
+def test_property_people_are_as_heavy_as_people() -> None:
+    rng = np.random.default_rng(1)
+    women = [build_of_shape(draw_body("woman", rng)).mass_index for _ in range(150)]
+    men = [build_of_shape(draw_body("man", rng)).mass_index for _ in range(150)]
+    for found, (low, middle, high) in ((women, (18, 25, 34)), (men, (20, 26, 34))):
+        assert np.percentile(found, [5, 50, 95]) == pytest.approx([low, middle, high], rel=0.08)
+        assert min(found) > 14.5 and max(found) < 37.5
+
+
+def test_property_weight_leaves_the_height_alone() -> None:
+    rng = np.random.default_rng(2)
+    for group in GROUPS:
+        drawn = draw_shape(group, np.random.default_rng(3))
+        weighed = draw_body(group, np.random.default_rng(3))
+        assert height_of(weighed) == pytest.approx(height_of(drawn), abs=0.01)
+        assert not np.allclose(draw_body(group, rng), weighed)
+
+
+def test_golden_thirds_of_a_group() -> None:
+    assert [third_of("woman", index) for index in (18, 25, 31)] == ["slim", "medium", "heavy"]
+    assert third_of("girl", 25) == "heavy"
 
 
 def test_property_a_person_is_a_function_of_its_number() -> None:
