@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed, too
 
 from stages.human.rasteriser import Camera, look_at  # noqa: E402
+from stages.human.scenes.drawing import draw_walker, walk_of  # noqa: E402
+from stages.human.scenes.places import draw_place  # noqa: E402
+from stages.human.scenes.routes import Arc  # noqa: E402
+from stages.human.scenes.scene import Passage, Scene, SceneCamera, Walker  # noqa: E402
+from stages.human.scenes.video import View, write_views  # noqa: E402
 from stages.human.walkers.gaits import Split  # noqa: E402
 from stages.human.walkers.people import shipped_population  # noqa: E402
-from stages.human.walkers.places import draw_place  # noqa: E402
-from stages.human.walkers.routes import Arc  # noqa: E402
-from stages.human.walkers.scene import Passage, Scene, SceneCamera, Walker  # noqa: E402
-from stages.human.walkers.scene_drawing import draw_walker, walk_of  # noqa: E402
-from stages.human.walkers.scene_video import View, write_views  # noqa: E402
 
 SIZE_WH = (960, 540)
 FPS = 25

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed, too
 
 from stages.human.bvh import BvhError, read_bvh  # noqa: E402
-from stages.human.retarget import RetargetError  # noqa: E402
 from stages.human.skeleton import load_skeleton  # noqa: E402
+from stages.human.walkers.closing import RetargetError  # noqa: E402
 from stages.human.walkers.cycles import Stride, cut_stride  # noqa: E402
 from stages.human.walkers.gaits import GAITS_FILE, population_of, save_populations  # noqa: E402
 

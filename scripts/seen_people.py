@@ -1,6 +1,6 @@
 """Rendered people beside what the detect and body stages say of them, frame by frame.
 
-Renders walks past a camera (stages/human/walkers/scene_drawing.py), sends them through the real
+Renders walks past a camera (stages/human/scenes/drawing.py), sends them through the real
 stages, and keeps for every frame the true and the seen mask, landmarks and body. Letters: N rows
 (a person in a frame), h w height and width of the window both masks are cut to.
 """
@@ -23,15 +23,15 @@ from stages.body.landmarks import LandmarksBody, LandmarksConfig
 from stages.human.joints import MEDIAPIPE_TO_COCO
 from stages.human.rasteriser import Camera
 from stages.human.rotation import axis_angle_to_matrix
+from stages.human.scenes.drawing import PassingBy, draw_walker, passing_by
+from stages.human.scenes.routes import Arc
+from stages.human.scenes.scene import Passage, Scene
+from stages.human.scenes.settings import PLACES
 from stages.human.skeleton import load_skeleton
 from stages.human.truth import TruthPerson
 from stages.human.walkers.gaits import Split
 from stages.human.walkers.landmarks import true_landmarks
 from stages.human.walkers.people import shipped_population
-from stages.human.walkers.routes import Arc
-from stages.human.walkers.scene import Passage, Scene
-from stages.human.walkers.scene_drawing import PassingBy, draw_walker, passing_by
-from stages.human.walkers.scene_settings import PLACES
 from stages.human.walkers.wardrobe import DRESSES
 
 EMPTY_S = 0.4  # the background model needs a few frames without anybody

@@ -2,7 +2,7 @@
 
 Camera axes are OpenCV's: x right, y down, z forward, metres; image points in pixels, pixel (0, 0)
 covers [0, 1) × [0, 1). Colour is linear light until `to_srgb`. A `Buffers` may be finer than the
-image (`supersampling`) and cover only a window of it; `resolve` averages it down.
+image (`supersampling`) and cover only a window of it; `block_mean` averages it down.
 """
 
 from __future__ import annotations
@@ -211,44 +211,6 @@ def _sum_normals(vertices, faces, out):  # type: ignore[no-untyped-def]
             out[c, k] += n
 
 
-@dataclass(frozen=True)
-class Light:
-    """One distant lamp over a soft sky. direction: [3] unit, towards the lamp; the rest linear."""
-
-    direction: NDArray[np.float64]
-    lamp: float = 0.75
-    sky: float = 0.45
-    floor: float = 0.22
-
-    def shade(self, albedo: NDArray[Any], normals: NDArray[Any]) -> NDArray[np.float32]:
-        """Lambert and hemisphere ambient: albedo, normals [..., 3] → linear colour [..., 3]."""
-        facing = np.clip(normals @ self.direction.astype(np.float32), 0, None)
-        ambient = self.floor + (self.sky - self.floor) * (0.5 + 0.5 * normals[..., 2])
-        return np.asarray(albedo * (self.lamp * facing + ambient)[..., None], np.float32)
-
-    def shadow_on_floor(self, vertices: NDArray[Any]) -> NDArray[np.float32]:
-        """Vertices [V, 3] thrown along the light onto z = 0."""
-        out = np.asarray(vertices, np.float32).copy()
-        out[:, :2] -= out[:, 2:] * (self.direction[:2] / self.direction[2]).astype(np.float32)
-        out[:, 2] = 0
-        return out
-
-
-def merge(into: Buffers, other: Buffers) -> None:
-    """Put `other` (same supersampling, any window) into `into` where it is nearer."""
-    s = into.supersampling
-    dx, dy = (s * (o - i) for o, i in zip(other.origin_xy, into.origin_xy, strict=True))
-    (rows, columns), (height, width) = other.depth.shape, into.depth.shape
-    y0, y1, x0, x1 = max(0, dy), min(height, dy + rows), max(0, dx), min(width, dx + columns)
-    if y0 >= y1 or x0 >= x1:
-        return
-    here = (slice(y0, y1), slice(x0, x1))
-    there = (slice(y0 - dy, y1 - dy), slice(x0 - dx, x1 - dx))
-    nearer = other.depth[there] < into.depth[here]
-    for name in ("colour", "depth", "person"):
-        getattr(into, name)[here][nearer] = getattr(other, name)[there][nearer]
-
-
 def block_mean(values: NDArray[Any], s: int) -> NDArray[np.float32]:
     """Mean over s × s blocks: [H·s, W·s, ...] → [H, W, ...] float32."""
     height, width = values.shape[0] // s, values.shape[1] // s
@@ -257,14 +219,6 @@ def block_mean(values: NDArray[Any], s: int) -> NDArray[np.float32]:
         for x in range(s):
             out += values[y::s, x::s]
     return out / np.float32(s * s)
-
-
-def resolve(buffers: Buffers) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colour [H, W, 3] premultiplied by coverage, and coverage [H, W] in [0, 1], at image size."""
-    covered = np.isfinite(buffers.depth)
-    colour = np.where(covered[..., None], buffers.colour, np.float32(0))
-    s = buffers.supersampling
-    return block_mean(colour, s), block_mean(covered, s)
 
 
 def to_srgb(linear: NDArray[Any]) -> NDArray[np.float32]:

@@ -23,8 +23,8 @@ class SyntheticReader:
     def __init__(self, address: str, *, start_s: float = 0.0, end_s: float | None = None) -> None:
         # Only who asks for a scene needs what it is made with.
         try:
-            from stages.human.walkers.scene_drawing import draw_scene
-            from stages.human.walkers.scene_settings import parse_settings
+            from stages.human.scenes.drawing import draw_scene
+            from stages.human.scenes.settings import parse_settings
 
             settings, self._camera = parse_settings(address)
             self._scene = draw_scene(settings)

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from stages.human.scenes.settings import SceneSettings
 from stages.human.walkers.gaits import Split
-from stages.human.walkers.scene_settings import SceneSettings
 from stages.human.walkers.wardrobe import DRESSES
 
 Kind = Literal["silhouettes", "packed", "video", "coco"]

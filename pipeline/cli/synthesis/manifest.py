@@ -16,8 +16,8 @@ from pipeline.cli.synthesis.config import SCENE_KINDS, SynthConfig
 from stages import body as body_stage
 from stages import human
 from stages.human import body_file
+from stages.human.scenes.pictures import picture_paths
 from stages.human.walkers import bodies
-from stages.human.walkers.pictures import picture_paths
 
 FORMAT = "gaitstream synthetic set 1"
 # What numbers pass through: another version of one may round otherwise.

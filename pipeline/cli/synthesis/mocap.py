@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from stages.human.bvh import BvhError, read_bvh
-from stages.human.retarget import RetargetError
 from stages.human.walkers.bodies import load_walker_skeleton
+from stages.human.walkers.closing import RetargetError
 from stages.human.walkers.cycles import Stride, cut_stride
 from stages.human.walkers.gaits import Population, population_of
 

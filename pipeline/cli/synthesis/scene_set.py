@@ -19,12 +19,12 @@ from pipeline.cli.synthesis.places import Places
 from pipeline.cli.synthesis.plan import SCENE_STREAM
 from pipeline.cli.synthesis.scene_sheet import coco_sheet, video_sheet
 from stages.embed.runtimes.atomic_write import write_atomically
-from stages.human.walkers.coco import ANNOTATIONS, join_coco, write_coco
+from stages.human.scenes.coco import ANNOTATIONS, join_coco, write_coco
+from stages.human.scenes.drawing import draw_scene, name_of
+from stages.human.scenes.settings import SceneSettings
+from stages.human.scenes.video import TRUTH, write_scene
 from stages.human.walkers.gaits import SPLITS
 from stages.human.walkers.people import person
-from stages.human.walkers.scene_drawing import draw_scene, name_of
-from stages.human.walkers.scene_settings import SceneSettings
-from stages.human.walkers.scene_video import TRUTH, write_scene
 
 COLUMNS = ("scene", "name", "subject", "group", "height_m", "split")
 # Measured on 960x540: H.264 with sensor noise, JPEG of quality 92, and their truth. With room.

@@ -14,9 +14,9 @@ import numpy as np
 
 from pipeline.errors import InputError
 from stages.human.joints import COCO_EDGES
+from stages.human.scenes.coco import ANNOTATIONS, IMAGES
+from stages.human.scenes.video import TRUTH
 from stages.human.truth import TruthPerson, load_truth
-from stages.human.walkers.coco import ANNOTATIONS, IMAGES
-from stages.human.walkers.scene_video import TRUTH
 
 MAX_SCENES, MAX_CAMERAS = 6, 3
 WIDTH_PX = 420

@@ -1,9 +1,9 @@
 """From a motion clip to one periodic stride on the open body's joints, as Fourier series.
 
-A stride is the stretch of the clip that closes on itself best (stages/human/retarget.py). It is
-turned to walk towards +z of SMPL's axes (y up), begins where the left ankle is farthest in front,
-and is kept as a few harmonics a coordinate: the fingerprint of how somebody walks, with the noise
-of the capture left out. Letters: T frames, H harmonics.
+A stride is the stretch of the clip that closes on itself best (`closing.py`). It is turned to walk
+towards +z of SMPL's axes (y up), begins where the left ankle is farthest in front, and is kept as a
+few harmonics a coordinate: the fingerprint of how somebody walks, with the noise of the capture
+left out. Letters: T frames, H harmonics.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from stages.human.bvh import Bvh
 from stages.human.joints import SMPL_FLIP, SMPL_JOINT_NAMES, SMPL_PARENTS
-from stages.human.retarget import RetargetError, close_cycle, find_cycle
 from stages.human.rotation import (
     axis_angle_to_matrix,
     matrix_to_quaternion,
@@ -25,6 +24,7 @@ from stages.human.rotation import (
     unit,
 )
 from stages.human.skeleton import forward_kinematics
+from stages.human.walkers.closing import RetargetError, close_cycle, find_cycle
 
 Floats = NDArray[np.float64]
 

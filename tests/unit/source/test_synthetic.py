@@ -91,7 +91,7 @@ def test_exception_extra_is_missing(monkeypatch):
     def fail(_settings):
         raise ImportError("No module named 'numba'")
 
-    monkeypatch.setattr("stages.human.walkers.scene_drawing.draw_scene", fail)
+    monkeypatch.setattr("stages.human.scenes.drawing.draw_scene", fail)
     with pytest.raises(SourceError) as raised:
         SourceStage(Config(uri=SMALL)).open()
     assert "needs the extra 'synth' (No module named 'numba')" in str(raised.value)

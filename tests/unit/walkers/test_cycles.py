@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from walks import clip_of
 
-from stages.human.retarget import RetargetError
 from stages.human.rotation import axis_angle_to_matrix
 from stages.human.walkers.bodies import load_walker_skeleton
+from stages.human.walkers.closing import RetargetError
 from stages.human.walkers.cycles import (
     COORDINATES,
     TERMS,
