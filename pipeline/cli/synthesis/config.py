@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from stages.human.scenes.settings import SceneSettings
 from stages.human.walkers.gaits import Split
+from stages.human.walkers.people import DAY_SPREAD
 from stages.human.walkers.wardrobe import DRESSES
 
 Kind = Literal["silhouettes", "packed", "video", "coco"]
@@ -54,6 +55,7 @@ BOUNDS = {
     "distances_m": (2.2, 100.0),
     "heights_px": (24.0, 1000.0),
     "noise": (0.0, 2.0),
+    "day_spread": (0.0, 5.0),
 }
 
 
@@ -63,7 +65,7 @@ SET_FOR_SCENES = {"cameras": "views", "split": "split", "seed": "seed", "first_p
 SILHOUETTES_ONLY = (
     *("conditions", "frames", "frame_rates_hz", "elevations_deg", "azimuth_jitter_deg"),
     *("distances_m", "heights_px", "noise", "occluded", "outfits", "size", "theta", "form"),
-    "mocap",
+    *("day_spread", "mocap"),
 )
 MAX_CAMERAS = 8
 
@@ -115,6 +117,10 @@ class SynthConfig(BaseModel):
         (1.0, 1.0), description="errors of segmentation and landmarks: 0 none, 1 as measured"
     )
     occluded: float = Field(0.0, ge=0, le=1, description="share of sequences partly hidden")
+    day_spread: Range = Field(
+        (DAY_SPREAD, DAY_SPREAD),
+        description="how far a walk strays from a person's usual one: 0 never, 1 as within a day",
+    )
     outfits: Literal["sequence", "walk"] = Field(
         "sequence", description="clothes drawn anew for each sequence, or one outfit a walk"
     )

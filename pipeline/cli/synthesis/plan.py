@@ -73,7 +73,7 @@ def sequence_rng(config: SynthConfig, planned: Planned) -> np.random.Generator:
 def _recipe(config: SynthConfig, number: int, kind: str, view: str, azimuth: float) -> Recipe:
     rng = stream(config, number, f"{kind}/{view}", SETTING_STREAM)
     # Each draws in any case, so that a setting changes nothing but itself.
-    turn, rate, noise, hidden = rng.uniform(-1, 1), *rng.random(3)
+    turn, rate, noise, hidden, strays = rng.uniform(-1, 1), *rng.random(4)
     condition = kind.partition("-")[0]
     found = CONDITION.fullmatch(condition)
     assert found is not None, f"{condition} was checked before"
@@ -87,6 +87,7 @@ def _recipe(config: SynthConfig, number: int, kind: str, view: str, azimuth: flo
         frames=config.frames,
         fps=fps,
         noise=_between(config.noise, noise),
+        day_spread=_between(config.day_spread, strays),
         occluded=condition == OCCLUDED or bool(hidden < config.occluded),
         elevations_deg=config.elevations_deg,
         distances_m=config.distances_m,

@@ -92,9 +92,17 @@ def test_golden_conditions_set_the_recipe() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 100), st.integers(1, 16))
 def test_property_recipes_lie_within_what_was_asked(seed: int, number: int, views: int) -> None:
-    asked = config(seed=seed, views=views, frame_rates_hz="7-30", noise="0.5-1.5", occluded=0.5)
+    asked = config(
+        seed=seed,
+        views=views,
+        frame_rates_hz="7-30",
+        noise="0.5-1.5",
+        occluded=0.5,
+        day_spread="0-1",
+    )
     for one in planned_of(asked, number):
         assert 7 <= one.recipe.fps <= 30 and 0.5 <= one.recipe.noise <= 1.5
+        assert 0 <= one.recipe.day_spread <= 1
         off = (one.recipe.azimuth_deg - float(one.view) + 180) % 360 - 180
         assert abs(off) <= 5.5
 
