@@ -16,7 +16,7 @@ from stages.human.rotation import axis_angle_to_matrix
 from stages.human.silhouette import align, cut_sides
 from stages.human.walkers.bodies import load_mesh, load_walker_skeleton, pose_joints
 from stages.human.walkers.gaits import Gait, Population, styled
-from stages.human.walkers.imperfections import draw_faults, imperfect
+from stages.human.walkers.imperfections import draw_faults, imperfect, missed_frames
 from stages.human.walkers.landmark_noise import seen_landmarks
 from stages.human.walkers.landmarks import true_landmarks
 from stages.human.walkers.people import DAY_SPREAD, Person, shipped_population
@@ -42,9 +42,10 @@ class Recipe:
     Attributes:
         dress: nm, bg or cl.
         azimuth_deg: see stages/human/walkers/viewing.py.
-        frames: how many.
+        frames: how many; those in which nobody was found do not count.
         fps: frames a second of the camera.
-        noise: strength of segmentation's and landmarks' errors; 0 is clean, 1 as measured.
+        noise: strength of segmentation's and landmarks' errors, and share of frames in which nobody
+            is found; 0 is clean, 1 as measured.
         occluded: something upright stands in front.
         day_spread: how far the walk differs from the person's usual one.
         elevations_deg, distances_m, heights_px: ranges the view is drawn from.
@@ -98,7 +99,7 @@ def draw_walk_of(
     view = draw_view(
         recipe.azimuth_deg, rng, recipe.elevations_deg, recipe.distances_m, recipe.heights_px
     )
-    times_s = np.arange(recipe.frames) / recipe.fps
+    times_s = _times_seen(recipe, view.height_px, rng)
     phase = rng.random() + times_s / gait.duration_s
     return Walk(gait, worn, view, phase, times_s)
 
@@ -134,7 +135,7 @@ def make_sequence(
     )
     masks = [mask.pixels for mask in drawn]
     step_s = 1 / recipe.fps
-    if recipe.noise > 0:
+    if recipe.noise > 0 or recipe.occluded:
         faults = draw_faults(rng, recipe.noise, recipe.occluded)
         masks = imperfect(masks, faults, step_s, rng)
     silhouettes = _aligned(masks, [mask.pixels for mask in drawn], recipe.height)
@@ -159,6 +160,19 @@ def make_sequence(
         times_ns = np.round(walk.times_s * NANOSECONDS).astype(np.int64)
         theta = body_rows(times_ns, seen.world, seen.keypoints_px, boxes)
     return WalkSequence(silhouettes, theta, seen.keypoints_px.astype(np.float32))
+
+
+def _times_seen(recipe: Recipe, height_px: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """When the frames were taken, seconds: those in which detection missed the person are left out.
+
+    A person who is hardly ever found would be no sequence at all: then the frames come as they are.
+    """
+    tried = 3 * recipe.frames
+    missed = missed_frames(tried, height_px, 1 / recipe.fps, rng, recipe.noise)
+    seen = np.flatnonzero(~missed)[: recipe.frames]
+    if len(seen) < recipe.frames:
+        seen = np.arange(recipe.frames)
+    return np.asarray(seen / recipe.fps)
 
 
 def _sole(rest_joints: NDArray[np.float64]) -> float:

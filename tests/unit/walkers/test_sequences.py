@@ -9,7 +9,7 @@ from stages.body.landmarks import LandmarksBody
 from stages.human.rotation import axis_angle_to_matrix
 from stages.human.skeleton import load_skeleton
 from stages.human.walkers.people import person
-from stages.human.walkers.sequences import Recipe, WalkSequence, make_sequence
+from stages.human.walkers.sequences import Recipe, WalkSequence, draw_walk_of, make_sequence
 
 SKELETON = load_skeleton()
 
@@ -70,3 +70,25 @@ def test_property_every_silhouette_fills_its_rows() -> None:
         for silhouette in made(azimuth_deg=azimuth, frames=4, noise=1.0).silhouettes:
             filled = np.flatnonzero(silhouette.max(axis=1) > 0)
             assert filled[0] <= 1 and filled[-1] >= 62
+
+
+def test_property_frames_without_a_person_leave_gaps() -> None:
+    steps = []
+    for seed in range(60):
+        recipe = Recipe(frames=40, fps=20.0, noise=2.0, heights_px=(52, 60))
+        walk = draw_walk_of(person("train", 0), recipe, np.random.default_rng(seed))
+        assert len(walk.times_s) == 40
+        steps += list(np.round(np.diff(walk.times_s) * 20).astype(int))
+    assert min(steps) == 1
+    assert 0.005 < np.mean(np.array(steps) > 1) < 0.2
+    clean = draw_walk_of(person("train", 0), Recipe(noise=0.0), np.random.default_rng(0))
+    np.testing.assert_allclose(np.diff(clean.times_s), 1 / 25)
+
+
+def test_property_what_stands_in_front_hides_without_other_errors() -> None:
+    apart = [
+        int((made(seed, frames=12, noise=0.0).silhouettes > 0).sum())
+        - int((made(seed, frames=12, noise=0.0, occluded=True).silhouettes > 0).sum())
+        for seed in range(6)
+    ]
+    assert max(apart) > 200
