@@ -28,7 +28,7 @@ demo: .venv/installed
 	$(BIN)/python run_pipeline.py demo --overwrite
 
 test: .venv/test-installed
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: .venv/test-installed
 	$(BIN)/python -m pytest -m "slow and not gpu"

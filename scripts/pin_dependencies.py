@@ -19,27 +19,28 @@ SOLVE = (
     *("--python-version", "3.10", "--no-annotate", "--no-header", "--no-emit-index-url"),
     *("--constraint", PINS.name),
 )
-PLACES = (
-    "platform_machine == 'x86_64' and sys_platform == 'linux'",
-    "sys_platform == 'darwin'",
-    "sys_platform == 'win32'",
+# Every place together, as uv writes it where a pin is for all of them.
+EVERYWHERE = (
+    "((platform_machine == 'x86_64' and sys_platform == 'linux') "
+    "or sys_platform == 'darwin' or sys_platform == 'win32')"
+)
+SAYS_NOTHING = (
+    *("platform_python_implementation != 'PyPy'", "implementation_name != 'PyPy'"),
+    "python_full_version < '3.13'",
 )
 
 
 def shortened(line: str) -> str:
     """Return a pin without the parts of its marker that say nothing."""
     pin, _, marker = line.partition(" ; ")
-    marker = re.sub(r" and platform_python_implementation != 'PyPy'", "", marker)
-    cases = [case.strip("()") for case in marker.split(" or ")]
-    everywhere = len(cases) == len(PLACES)
-    if everywhere:
-        cases = [case.replace(place, "") for case, place in zip(cases, PLACES, strict=True)]
-        cases = sorted({case.removesuffix(" and ") for case in cases})
-    cases = [re.sub(r"(^| and )python_full_version < '3.13'", "", case) for case in cases]
-    cases = [case.removeprefix(" and ") for case in cases]
-    if everywhere and len(cases) > 1:
+    for part in SAYS_NOTHING[:2]:
+        marker = marker.replace(f"{part} and ", "").replace(f" and {part}", "")
+    marker = re.sub(r"\((sys_platform == '\w+')\)", r"\1", marker)  # what stood beside it is gone
+    parts = [*SAYS_NOTHING, EVERYWHERE]
+    kept = [case for case in re.split(r" and (?![^(]*\))", marker) if case and case not in parts]
+    if any(" or " in case for case in kept):
         raise SystemExit(f"cannot shorten: {line}")
-    return f"{pin} ; {' or '.join(cases)}" if all(cases) else pin
+    return f"{pin} ; {' and '.join(kept)}" if kept else pin
 
 
 def main() -> None:
