@@ -119,7 +119,7 @@ def load_model(
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = [_explain("", model, problem, path, lines) for problem in error.errors()]
+        problems = [_explain("", model, problem, path, lines) for problem in _innermost(error)]
         raise ConfigError("\n  ".join(problems), hint=hint) from error
 
 
@@ -232,7 +232,7 @@ def _check_block(
     try:
         return TypeAdapter(model).validate_python(_with_variant(model, block))
     except ValidationError as error:
-        problems = [_explain(name, model, problem, path, lines) for problem in error.errors()]
+        problems = [_explain(name, model, problem, path, lines) for problem in _innermost(error)]
         raise ConfigError("\n  ".join(problems), hint="see docs/configuration.md") from error
 
 
@@ -251,6 +251,19 @@ def variants_of(model: Any) -> tuple[Any, ...]:
     return get_args(get_args(model)[0])
 
 
+def _innermost(error: ValidationError) -> list[Any]:
+    """The problems, without those of a list whose own parts are the trouble."""
+    problems = error.errors()
+    return [
+        one
+        for one in problems
+        if not any(
+            len(other["loc"]) > len(one["loc"]) and other["loc"][: len(one["loc"])] == one["loc"]
+            for other in problems
+        )
+    ]
+
+
 def _explain(
     name: str,
     model: Any,
@@ -265,7 +278,7 @@ def _explain(
     if not name:  # the model is the whole file
         name, *parts = parts or ["configuration"]
     key = ".".join([name, *parts])
-    message = problem["msg"]
+    message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key.rpartition(".")[2], fields, 1)
         message = "unknown key" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -23,6 +23,7 @@ COMMANDS = (
     "gallery",
     "embed",
     "train",
+    "project",
     "evaluate",
     "calibrate",
     "pack",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 HELP = "measure what scores are worth: false-alarm levels, from labelled walks or for a place"
 NAMED = 10
+PLAIN_WIDTH = 240
 METRICS: tuple[Literal["auto"], Metric, Metric] = ("auto", "euclidean", "cosine")
 
 
@@ -173,6 +175,10 @@ def _check_out(args: argparse.Namespace) -> None:
         raise UsageError(f"cannot write {args.out}: there is no such folder")
     if args.out.is_file() and not args.overwrite:
         raise UsageError(f"{args.out} is there already", hint="Give --overwrite to replace it.")
+    if args.report is not None and args.report.exists() and not args.report.is_dir():
+        raise UsageError(f"--report {args.report} is a file", hint="Give a folder.")
+    if args.seed < 0:
+        raise UsageError(f"--seed must be 0 or more, got {args.seed}")
 
 
 def out_path(args: argparse.Namespace, network: str, weights_hash: str) -> Path:
@@ -228,17 +234,22 @@ def _walks(args: argparse.Namespace, config: PipelineConfig, bars: Bars) -> tupl
     from stages.embed.evaluation.embedding import check_store
     from stages.embed.loading import load_embedder
     from stages.embed.stage import EmbedStage
+    from stages.identify.fitting import MIN_PEOPLE, check_count
 
     embedder = load_embedder(config.stages["embed"])
     store = open_store(
         args.data, on_progress=lambda done, of: bars.show("looking at sequences", done, of)
     )
     check_store(embedder, store)
+    indices = _test_part(args, store)
+    check_count(len({store.entries[i].subject for i in indices}), 2 * MIN_PEOPLE)
     stage = EmbedStage(config.stages["embed"], lambda _: embedder)
     stage.setup()
     try:
         cutting = fitting_walks(cutting, embedder.vector_shape)
-        return walks_of_store(stage, store, _test_part(args, store), cutting, bars.show)
+        walks, left_out = walks_of_store(stage, store, indices, cutting, bars.show)
+        broken = [f"{each.name}: {each.reason}" for each in getattr(store, "skipped", ())]
+        return walks, broken + left_out
     finally:
         stage.close()
 
@@ -301,5 +312,7 @@ def show(console: Console, calibration: Calibration, path: Path) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         for row in check_rows(calibration.checks):
             table.add_row(*(Text(printable(cell)) for cell in row))
-        Console(highlight=False).print(table)
+        # Where there is no terminal, lines may be as long as they have to.
+        width = None if sys.stdout.isatty() else PLAIN_WIDTH
+        Console(highlight=False, width=width).print(table)
     say(console, f"written to {path}")

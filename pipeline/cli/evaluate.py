@@ -164,6 +164,8 @@ def run(args: argparse.Namespace) -> int:
         ResourceError: memory or disk ran out.
     """
     lengths = parse_lengths(args.lengths)
+    if args.scratch is not None and not args.scratch.is_dir():
+        raise UsageError(f"--scratch {args.scratch}: there is no such folder")
     if args.suite is not None:
         return evaluate_suite.run(args, lengths)
     _check_single(args)

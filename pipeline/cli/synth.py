@@ -187,12 +187,9 @@ def _clips(config: SynthConfig, progress: SynthProgress, console: Console) -> Cl
     from pipeline.cli.synthesis.mocap import named, read_clips
 
     clips = read_clips(config.mocap, progress.on_clips)
-    if clips.left_out:
-        count = len(clips.left_out)
-        _say(
-            console,
-            f"{len(clips.strides)} clips used, {count} left out:{named(clips.left_out)}",
-        )
+    count = len(clips.left_out)
+    left_out = f", {count} left out:{named(clips.left_out)}" if count else ""
+    _say(console, f"{len(clips.strides)} clips of {len(clips.people)} people used{left_out}")
     return clips
 
 

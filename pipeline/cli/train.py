@@ -114,7 +114,12 @@ def _read_config(args: argparse.Namespace) -> TrainConfig:
     path = args.config
     if path is None and args.resume and args.out is not None:
         own = args.out / "config.yaml"
-        path = own if own.exists() else None
+        if not own.exists():
+            raise UsageError(
+                f"there is no training to go on with in {args.out}: no {own.name}",
+                hint="Check --out, or give --config FILE to begin one.",
+            )
+        path = own
     if path is None:
         raise UsageError(
             "train needs --config FILE", hint="for example configs/train_smplgait.yaml"

@@ -7,6 +7,7 @@ the file's unit, axes are the file's own (the CMU files: y up, facing +z).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,10 +78,22 @@ class _Lines:
         try:
             values = np.array(tokens, dtype=np.float64)
         except ValueError:
-            raise self.fail(line, f"{count} numbers ({what})", " ".join(tokens)) from None
+            raise self.fail(line, f"{count} numbers ({what})", _first_odd(tokens)) from None
         if not np.isfinite(values).all():
-            raise self.fail(line, f"finite numbers ({what})", " ".join(tokens))
+            raise self.fail(line, f"finite numbers ({what})", _first_odd(tokens))
         return values
+
+
+def _first_odd(tokens: list[str]) -> str:
+    """The first that is no finite number, and where it stands: a row may have hundreds."""
+    for place, token in enumerate(tokens, 1):
+        try:
+            good = math.isfinite(float(token))
+        except ValueError:
+            good = False
+        if not good:
+            return f"{token} as value {place}"
+    return " ".join(tokens)
 
 
 @dataclass
@@ -99,7 +112,7 @@ def read_bvh(path: str | Path) -> Bvh:
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise BvhError(f"{path}: expected at most {MAX_FILE_BYTES} bytes, got {size}")
-    return parse_bvh(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    return parse_bvh(path.read_text(encoding="utf-8-sig", errors="replace"), str(path))
 
 
 def parse_bvh(text: str, source: str = "bvh") -> Bvh:

@@ -98,7 +98,15 @@ def check_people(walks: Walks, wanted: int = MIN_PEOPLE) -> None:
     Raises:
         CalibrationError: says how many there are and how many it takes.
     """
-    people = len(names_of(walks))
+    check_count(len(names_of(walks)), wanted)
+
+
+def check_count(people: int, wanted: int = MIN_PEOPLE) -> None:
+    """Check that so many people are enough.
+
+    Raises:
+        CalibrationError: says how many there are and how many it takes.
+    """
     if people < wanted:
         raise CalibrationError(
             f"a calibration takes {wanted} people or more, these are walks of {people}",

@@ -165,11 +165,12 @@ class SynthConfig(BaseModel):
             raise ValueError("form: opengait is for kind: silhouettes")
         if self.kind not in SCENE_KINDS:
             if "scene" in self.model_fields_set:
-                raise ValueError(f"scene: says nothing of kind: {self.kind}")
+                given = ", ".join(f"scene.{name}" for name in sorted(self.scene.model_fields_set))
+                raise ValueError(f"{given or 'scene'}: for kind video or coco, not {self.kind}")
             return self
         for name in SILHOUETTES_ONLY:
             if name in self.model_fields_set:
-                raise ValueError(f"{name}: says nothing of kind: {self.kind}")
+                raise ValueError(f"{name}: for kind silhouettes or packed, not {self.kind}")
         if self.views > MAX_CAMERAS:
             raise ValueError(f"views: a scene has at most {MAX_CAMERAS} cameras, got {self.views}")
         return self

@@ -79,7 +79,7 @@ def places_of(out: Path, kind: Kind) -> Places:
             f"--kind packed writes a file, got --out {out}",
             hint=f"Give a name that ends in {PACKED_SUFFIX}.",
         )
-    if not is_file and (out.is_file() or out.suffix == PACKED_SUFFIX):
+    if not is_file and (out.suffix == PACKED_SUFFIX or (out.exists() and not out.is_dir())):
         raise UsageError(f"--kind {kind} writes a folder, and --out {out} names a file")
     if not out.parent.is_dir():
         raise UsageError(f"cannot write {out}: there is no folder {out.parent}")
@@ -218,11 +218,17 @@ def refuse_other(found: dict[str, Any], wanted: dict[str, Any], places: Places) 
         for name in names
         if there.get(name) != here.get(name)
     ]
-    if different:
-        raise OutputExistsError(
-            f"{places.out} holds another set:\n  " + "\n  ".join(different),
-            hint="Choose another --out, ask for the same, or --overwrite to remove what is there.",
-        )
+    if not different:
+        return
+    kind = [line for line in different if line.startswith("config.kind:")]
+    if all(line.startswith(("made_by.", "data.")) for line in different):
+        told = f"{places.out} holds the same set, begun by another version of the program"
+        hint = "Choose another --out, take that version, or --overwrite to remove what is there."
+    else:
+        told = f"{places.out} holds another set"
+        hint = "Choose another --out, ask for the same, or --overwrite to remove what is there."
+    # Of another kind nearly everything differs.
+    raise OutputExistsError(f"{told}:\n  " + "\n  ".join(kind or different), hint=hint)
 
 
 def remove_set(places: Places) -> None:

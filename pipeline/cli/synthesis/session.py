@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pipeline.cli.synthesis.collecting import Collection
 from pipeline.cli.synthesis.config import SynthConfig
-from pipeline.cli.synthesis.crew import Crew, Worker
+from pipeline.cli.synthesis.crew import KEPT, Crew, Worker
 from pipeline.cli.synthesis.manifest import fingerprint, manifest_of
 from pipeline.cli.synthesis.mocap import Clips
 from pipeline.cli.synthesis.places import Claim, Places
@@ -99,7 +99,7 @@ def make_set(order: Order, product: Product, clips: Clips | None, progress: Prog
     except OSError as error:
         raise ResourceError(
             f"cannot write {error.filename or order.places.out}: {error.strerror or error}",
-            hint="What is finished is kept: make room and run the same command again.",
+            hint=KEPT,
         ) from error
     return Outcome(len(product.parts) * product.frames, made)
 
@@ -127,7 +127,8 @@ def _check_room(places: Places, needed: int) -> None:
     free = shutil.disk_usage(places.parts).free
     if needed + SPARE_BYTES > free:
         raise ResourceError(
-            f"{places.out} needs {needed / 1e6:,.0f} MB more and {free / 1e6:,.0f} MB are free",
+            f"{places.out} needs {needed / 1e6:,.0f} MB more and {SPARE_BYTES / 1e6:,.0f} MB to "
+            f"spare, and {free / 1e6:,.0f} MB are free",
             hint="Make room, choose another disk, or ask for fewer people, views or frames.",
         )
 

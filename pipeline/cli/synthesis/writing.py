@@ -93,10 +93,10 @@ def write_sequence(folder: Path, sequence: WalkSequence, form: str) -> None:
     if form == "opengait":
         # Only arrays go in, so reading them needs no trust (stages/human/safe_pickle.py).
         name = folder.name
-        (folder / f"{name}.pkl").write_bytes(pickle.dumps(squares, PICKLE_PROTOCOL))
+        _write(folder / f"{name}.pkl", pickle.dumps(squares, PICKLE_PROTOCOL))
         if len(sequence.theta):
             data = pickle.dumps(sequence.theta, PICKLE_PROTOCOL)
-            (folder / f"smpls-{name}.pkl").write_bytes(data)
+            _write(folder / f"smpls-{name}.pkl", data)
         return
     _save(folder / "sils.npy", squares)
     _save(folder / "keypoints.npy", sequence.keypoints_px)
@@ -108,7 +108,15 @@ def _save(path: Path, array: np.ndarray) -> None:
     """Write a .npy file; what is wrong with the disk is told, which numpy itself does not do."""
     data = io.BytesIO()
     np.save(data, array)
-    path.write_bytes(data.getbuffer())
+    _write(path, data.getbuffer())
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    """Write a file; an error names it, which one of a full disk by itself does not."""
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def square(silhouettes: np.ndarray) -> np.ndarray:

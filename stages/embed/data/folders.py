@@ -170,6 +170,9 @@ def _in_layout(root: Path, subjects: Collection[str] | None) -> tuple[list[Path]
             folders.append(folder)
     if not folders:
         hint = f"Expected {root.name}/{'/'.join(LEVELS)}/ with one sequence in each."
+        if skipped:
+            reasons = "".join(f"\n  {one.name} {one.reason}" for one in skipped[:3])
+            raise InputError(f"none of {len(skipped)} folders can be used{reasons}", hint=hint)
         raise InputError(f"{root} holds no sequence of the wanted subjects", hint=hint)
     return folders, skipped
 

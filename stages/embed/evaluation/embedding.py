@@ -137,7 +137,8 @@ def check_store(embedder: Embedder, store: SequenceStore) -> None:
     if missing:
         hint = "Choose a network that reads what is there."
         if missing == ["theta"]:
-            hint = "Add SMPL rows (smpls-*.pkl or smpls.npy), or let it do without: --no-smpl."
+            hint = "Add SMPL rows (smpls-*.pkl or smpls.npy), or let it do without: --no-smpl (of "
+            "calibrate: --set embed.use_smpl=false)."
         raise InputError(
             f"{embedder.name} reads {' and '.join(missing)}, and not every sequence of this "
             f"dataset has that; all have {', '.join(sorted(store.has)) or 'nothing'}",

@@ -171,6 +171,8 @@ def evaluate(
         except InputError as error:
             notes.append(f"no gait energy images beside it: {error.message}")
     results = [_method(each, store, chosen, roles, options, on_progress) for each in methods]
+    if len({entry.subject for entry in entries}) == 1:
+        notes.append("all sequences are of one person: there is nobody to be mistaken for")
     if unreadable:
         notes.append(f"{len(unreadable)} sequences of the dataset are broken and were left out")
     return Evaluation(

@@ -15,6 +15,8 @@ from stages.embed.data.opening import open_store
 from stages.embed.data.packed import MAGIC, PackedStore
 from stages.embed.sequences import natural_key
 
+SUFFIX = ".gaitpack"
+
 
 class JoinedStore:
     """A `SequenceStore` over several; `has` is what all of them have. Threads may share one."""
@@ -72,7 +74,10 @@ def open_parts(path: Path, on_progress: Progress | None = None) -> SequenceStore
 
 
 def _is_packed(path: Path) -> bool:
+    """Whether it is packed data, by its beginning, or calls itself so: what is broken is told."""
     if not path.is_file():
         return False
+    if path.suffix == SUFFIX:
+        return True
     with path.open("rb") as file:
         return file.read(len(MAGIC)) == MAGIC

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError
-from stages.embed.data.folders import Progress
+from stages.embed.data.folders import FolderStore, Progress
 from stages.embed.data.interface import Entry, SequenceStore
 from stages.embed.evaluation.joined_store import open_parts
 from stages.embed.evaluation.subjects import Grouping, read_groupings
@@ -27,6 +27,7 @@ SUBJECTS_FILE = "subjects.csv"
 # Views within this of an axis belong to it, degrees.
 NEAR_DEG = 30.0
 MIN_PEOPLE = 2
+NAMED = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +94,10 @@ def open_suite(path: Path, on_progress: Progress | None = None) -> Suite:
     """
     store = open_parts(path, on_progress)
     layout, notes = lay_out(store.entries)
+    skipped = store.skipped if isinstance(store, FolderStore) else []
+    if skipped:
+        named = "; ".join(f"{one.name}: {one.reason}" for one in skipped[:NAMED])
+        notes += (f"{len(skipped)} sequences cannot be used and are left out, such as {named}",)
     groupings = read_groupings(_subject_tables(path), layout.people)
     return Suite(path.resolve().stem, store, layout, groupings, notes)
 

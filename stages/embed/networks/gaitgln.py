@@ -26,7 +26,8 @@ Where ours differs:
 - With classes but without a compact block there are BNNecks, one a part, as OpenGait's other
   networks have them. The paper has no such form.
 - Ties in a maximum over time share the gradient.
-- With `unit` the parts have length 1; published ones have any length.
+- With `unit` the parts have length 1, and with `projection` all of them as a whole; published ones
+  have any length.
 - For inference on a processor the pyramid can be folded: see `optimise_for_inference`.
 
 Training has two phases: first `compact=False`, triplet loss on the parts; then `compact=True`, from
@@ -54,6 +55,7 @@ from stages.embed.networks.folded_lateral import FoldedPyramid
 from stages.embed.networks.interface import SILHOUETTES, GaitNetwork
 from stages.embed.networks.lateral import SCALES, LateralPyramid
 from stages.embed.networks.pack_sequence import PackSequenceWrapper
+from stages.embed.networks.projection import Projection, check_projection
 from stages.embed.networks.separate_fc import SeparateFCs
 from stages.embed.networks.set_pooled_trunk import SetPooledTrunk
 from stages.embed.networks.unit_parts import UnitParts
@@ -87,6 +89,8 @@ class GaitGLNConfig:
         out_channels: numbers a part, and numbers of the compact vector. The seed's variant has no
             layer that could make them other than `lateral_channels`.
         unit: bring each part to length 1, see `unit_parts`; not with a compact block.
+        projection: numbers that all parts are brought together in, see `projection`; 0: they stay
+            apart. Not with a compact block.
     """
 
     height: int = 64
@@ -99,6 +103,7 @@ class GaitGLNConfig:
     lateral_kernel: int = 1
     out_channels: int = 256
     unit: bool = False
+    projection: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.channels, list):
@@ -129,10 +134,9 @@ class GaitGLNConfig:
     def _check_together(self) -> None:
         if self.vector == "compact" and not self.compact:
             raise ValueError("vector compact needs compact true")
-        if self.unit and self.compact:
-            raise ValueError(
-                "unit brings parts to length 1 and a compact block reads them as they are"
-            )
+        if (self.unit or self.projection) and self.compact:
+            raise ValueError("unit and projection are for parts: a compact block reads them as is")
+        check_projection(self)
         if self.variant == "seed" and self.out_channels != self.lateral_channels:
             raise ValueError(
                 f"variant seed has no layer from lateral_channels {self.lateral_channels} to "
@@ -164,6 +168,8 @@ class GaitGLN(GaitNetwork):
         parts, channels = self.parts, config.out_channels
         self.fcs = SeparateFCs(parts, config.lateral_channels, channels) if paper else None
         self.unit = UnitParts(parts, channels) if config.unit else None
+        projected = config.projection
+        self.projection = Projection(parts * channels, projected) if projected else None
         self.compact_block: nn.Module | None = None
         if config.compact:
             self.compact_block = (
@@ -185,6 +191,8 @@ class GaitGLN(GaitNetwork):
     @property
     def vector_shape(self) -> tuple[int, int]:
         """(c, p) of an embedding."""
+        if self.config.projection:
+            return self.config.projection, 1
         return self.config.out_channels, self.parts if self.config.vector == "parts" else 1
 
     @property
@@ -304,7 +312,9 @@ class GaitGLN(GaitNetwork):
         """Return the part feature [n,c,p] of pooled features."""
         strips = self.pyramid(stage0, stage1, stage2)  # [n,lateral_channels,p]
         parts = strips if self.fcs is None else self.fcs(strips)
-        return parts if self.unit is None else self.unit(parts)
+        if self.unit is not None:
+            parts = self.unit(parts)
+        return parts if self.projection is None else self.projection(parts)
 
     def _check(self, silhouettes: Tensor) -> None:
         n, s = (*silhouettes.shape[:2], 0, 0)[:2]

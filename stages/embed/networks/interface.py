@@ -33,12 +33,15 @@ class GaitNetwork(nn.Module):
         config: a frozen dataclass of plain values: what decides the shapes of the weights.
         reads: of `SILHOUETTES`, `THETA`, `KEYPOINTS`, what it takes, in that order.
         pools: see above.
+        parts_are_views: its parts are the same thing looked at in several ways, so that a
+            projection takes each alone; else it takes all of them together.
     """
 
     name: str
     config: Any
     reads: tuple[str, ...]
     pools: bool
+    parts_are_views: bool = False
 
     @property
     def vector_shape(self) -> tuple[int, int]:

@@ -62,6 +62,7 @@ from stages.embed.networks.keypoint_features import (
     time_reversed,
 )
 from stages.embed.networks.pack_sequence import PackSequenceWrapper
+from stages.embed.networks.projection import Projection, check_projection
 from stages.embed.networks.spatial_blocks import SpatialBasicBlock, SpatialBottleneckBlock
 from stages.embed.networks.temporal_blocks import (
     WINDOW,
@@ -98,6 +99,7 @@ class ResGCNConfig:
         class_num: identities of the training set; 0 leaves the BNNecks out.
         out_channels: numbers a part in the embedding.
         unit: a batch norm before parts are brought to length 1, see `unit_parts`.
+        projection: numbers that each part is brought to in the end, see `projection`; 0: none.
 
     Lists, as files hold them, become tuples.
 
@@ -116,6 +118,7 @@ class ResGCNConfig:
     class_num: int = 0
     out_channels: int = 128
     unit: bool = False
+    projection: int = 0
 
     def __post_init__(self) -> None:
         for name, count in (("branches", None), ("branch_channels", 3), ("main_channels", 2)):
@@ -126,6 +129,7 @@ class ResGCNConfig:
             if not isinstance(value, tuple) or (count is not None and len(value) != count):
                 raise ValueError(f"{name} must be {count or 'some'} values, got {value!r}")
         self._check_words()
+        check_projection(self)
         widths = (*self.branch_channels, *self.main_channels, self.out_channels)
         numbers = (*widths, self.class_num, self.reduction, self.window)
         if any(isinstance(n, bool) or not isinstance(n, int) for n in numbers):
@@ -205,6 +209,7 @@ class ResGCN(GaitNetwork):
 
     name = NAME
     pools = False
+    parts_are_views = True
     reads = (KEYPOINTS,)
     neighbours: Tensor
 
@@ -221,6 +226,7 @@ class ResGCN(GaitNetwork):
         last, out = config.main_channels[-1], config.out_channels
         self.fc = nn.Linear(last, out)
         self.unit = UnitParts(1, out) if config.unit else None
+        self.projection = Projection(out, config.projection) if config.projection else None
         classes = config.class_num
         self.bn_necks = SeparateBNNecks(1, out, classes) if classes else None
 
@@ -246,7 +252,8 @@ class ResGCN(GaitNetwork):
     @property
     def vector_shape(self) -> tuple[int, int]:
         """(c, p) of an embedding in eval mode."""
-        return self.config.out_channels, TEST_TIME_PARTS if self.config.test_time else 1
+        numbers = self.config.projection or self.config.out_channels
+        return numbers, TEST_TIME_PARTS if self.config.test_time else 1
 
     @property
     def silhouette_hw(self) -> None:
@@ -313,6 +320,8 @@ class ResGCN(GaitNetwork):
             embeddings = F.normalize(embeddings, dim=1)
         else:
             embeddings = self.unit(embeddings.unsqueeze(-1)).squeeze(-1)
+        if self.projection is not None:
+            embeddings = self.projection(embeddings.unsqueeze(-1)).squeeze(-1)
         return embeddings.unflatten(0, (len(sequences), -1)).permute(1, 2, 0)
 
     def feature_map(self, inputs: Sequence[Tensor]) -> Tensor:

@@ -12,7 +12,8 @@ Where ours differs:
 - Without the body branch (`use_smpl=False` at construction) the head pools the 16x11 feature, not a
   padded one. A network that has the branch but gets no body multiplies by the identity, so that
   its head sees the scale it was trained with.
-- With `unit` embeddings have length 1 part by part; published ones have any length.
+- With `unit` embeddings have length 1 part by part, and with `projection` as a whole; published
+  ones have any length.
 - `class_num=0` builds it without the BNNecks, which only training reads.
 - Ties in a maximum share the gradient.
 
@@ -35,6 +36,7 @@ from stages.embed.networks.bn_necks import SeparateBNNecks
 from stages.embed.networks.horizontal_pooling import BINS, HorizontalPooling
 from stages.embed.networks.interface import SILHOUETTES, THETA, GaitNetwork
 from stages.embed.networks.pack_sequence import PackSequenceWrapper
+from stages.embed.networks.projection import Projection, check_projection
 from stages.embed.networks.separate_fc import SeparateFCs
 from stages.embed.networks.set_block import SetBlockWrapper
 from stages.embed.networks.training_operations import rows_first
@@ -58,6 +60,8 @@ class SMPLGaitConfig:
         channels: width of each of the three pairs of convolutions; narrower ones than the paper's
             train on a processor. A list, as files hold it, becomes a tuple.
         unit: bring each part of an embedding to length 1, see `unit_parts`.
+        projection: numbers that all parts are brought together in, see `projection`; 0: they stay
+            apart.
     """
 
     height: int = 64
@@ -66,6 +70,7 @@ class SMPLGaitConfig:
     out_channels: int = 256
     channels: tuple[int, int, int] = CHANNELS
     unit: bool = False
+    projection: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.channels, list):
@@ -86,6 +91,7 @@ class SMPLGaitConfig:
             )
         if not all(1 <= width <= 4096 for width in self.channels):
             raise ValueError(f"channels must lie in 1..4096, got {self.channels}")
+        check_projection(self)
 
 
 class Backbone(nn.Sequential):
@@ -175,12 +181,16 @@ class SMPLGait(GaitNetwork):
         parts, channels = self.horizontal_pooling.parts, self.config.out_channels
         self.fcs = SeparateFCs(parts, self.config.channels[-1], channels)
         self.unit = UnitParts(parts, channels) if self.config.unit else None
+        projected = self.config.projection
+        self.projection = Projection(parts * channels, projected) if projected else None
         classes = self.config.class_num
         self.bn_necks = SeparateBNNecks(parts, channels, classes) if classes else None
 
     @property
     def vector_shape(self) -> tuple[int, int]:
         """(c, p) of an embedding."""
+        if self.config.projection:
+            return self.config.projection, 1
         return self.config.out_channels, self.horizontal_pooling.parts
 
     @property
@@ -251,7 +261,9 @@ class SMPLGait(GaitNetwork):
     def head_part(self, pooled: Tensor) -> Tensor:  # type: ignore[override]
         """Return the embeddings [n,c,p] of features pooled over time [n,256,h/4,side]."""
         embeddings = self.fcs(self.horizontal_pooling(pooled))
-        return embeddings if self.unit is None else self.unit(embeddings)
+        if self.unit is not None:
+            embeddings = self.unit(embeddings)
+        return embeddings if self.projection is None else self.projection(embeddings)
 
     def export_config(self) -> dict[str, Any]:
         """Return the config as plain data, for the weights file."""

@@ -172,6 +172,11 @@ def test_exception_nothing_there(tmp_path: Path, made: bool, message: str) -> No
         open_store(tmp_path / "data")
 
 
+def test_exception_a_folder_of_another_depth(data: Path) -> None:
+    with pytest.raises(InputError, match=r"none of \d+ folders .*\n  .*lies at depth 2, expected"):
+        FolderStore(next(data.iterdir()))
+
+
 def test_smoke_partition(data: Path) -> None:
     store = FolderStore(data)
     partition = load_partition(data / "partition.json", store)

@@ -121,6 +121,7 @@ def test_exception_what_the_command_refuses(
         (["--lengths", "7,x"], 2, "'x' is no number of frames"),
         (["--open-set-splits", "-1"], 2, "--open-set-splits"),
         (["--device", "gpu"], 2, "--device gpu"),
+        (["--scratch", str(tmp_path / "none")], 2, "there is no such folder"),
         (["--protocol", "oumvlp"], 1, "protocol oumvlp finds"),
         (["--protocol", "gait3d"], 1, "PROBE_SET"),
         (["--partition", str(tmp_path / "none.json")], 1, "cannot be read"),
@@ -262,6 +263,17 @@ def test_property_the_baseline_comes_along_and_only_once() -> None:
     assert [method.name for method in alone.methods] == ["gei"]
     part = evaluate(MeanEmbedder(), store, GENERIC, options, indices=[3, 2, 1, 0])
     assert part.dataset["sequences"] == 4 and part.methods[0].subjects == 2
+
+
+def test_property_figures_of_one_person_are_said_to_mean_nothing() -> None:
+    store = ArrayStore(entries_of(2, ("nm-01", "nm-02"), ("000", "090"), frames=4))
+    options = EvaluationOptions(lengths=(), open_set_splits=0, baseline=False)
+    notes = [
+        evaluate(MeanEmbedder(), store, GENERIC, options, indices=indices).notes
+        for indices in (None, range(4))
+    ]
+    assert not any("one person" in note for note in notes[0])
+    assert any("one person" in note for note in notes[1])
 
 
 def test_property_a_broken_gallery_sequence_does_not_change_who_plays_which_part() -> None:

@@ -103,6 +103,21 @@ def test_smoke_a_folder_of_packed_files(tmp_path: Path) -> None:
     assert alone.groupings[0].groups == ("f", "m")
     with pytest.raises(InputError, match="no such folder or file"):
         open_parts(tmp_path / "nowhere")
+    (tmp_path / "cut.gaitpack").touch()
+    with pytest.raises(InputError, match=r"cut\.gaitpack is no packed data"):
+        open_parts(tmp_path)
+
+
+def test_exception_broken_sequences_are_noted(tmp_path: Path) -> None:
+    walker = np.zeros((4, 64, 64), np.uint8)
+    walker[:, 4:60, 24:40] = 255
+    for name in ("1/nm-01/000", "1/nm-02/090", "2/nm-01/000", "2/nm-02/090", "2/bg-01/090"):
+        (tmp_path / name).mkdir(parents=True)
+        np.save(tmp_path / name / "sils.npy", walker)
+    (tmp_path / "2/bg-01/090/sils.npy").write_bytes(b"cut off")
+    suite = open_suite(tmp_path)
+    assert len(suite.store.entries) == 4
+    assert len(suite.notes) == 1 and "such as 2/bg-01/090: sils.npy" in suite.notes[0]
 
 
 def test_golden_groups_of_people(tmp_path: Path) -> None:

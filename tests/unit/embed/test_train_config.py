@@ -208,6 +208,7 @@ def test_exception_other_data() -> None:
     ("words", "says"),
     [
         (["--resume", "--overwrite"], "say one of them"),
+        (["--resume", "--out", "nowhere"], "no training to go on with in nowhere"),
         (["--processes", "0"], "must lie in 1"),
         ([], "needs --config"),
         (["--config", "SMALL"], "needs --out"),

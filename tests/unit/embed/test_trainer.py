@@ -565,4 +565,5 @@ def test_property_configs_of_networks_are_kept_whole(walkers: Path, tmp_path: Pa
         "out_channels": 4,
         "channels": (3, 4, 4),
         "unit": False,
+        "projection": 0,
     }

@@ -85,7 +85,7 @@ def test_exception_unit_is_a_yes_or_no(config: Any) -> None:
 
 
 def test_exception_unit_parts_are_not_for_a_compact_block() -> None:
-    with pytest.raises(ValueError, match="compact block reads them as they are"):
+    with pytest.raises(ValueError, match="compact block reads them as is"):
         GaitGLNConfig(compact=True, unit=True)
 
 

@@ -41,6 +41,12 @@ def test_golden_small_file(tmp_path):
     np.testing.assert_allclose(clip.rotations[1, 0] @ [1, 0, 0], [0, 1, 0], atol=1e-12)
 
 
+def test_smoke_a_byte_order_mark_is_no_part_of_it(tmp_path):
+    path = tmp_path / "windows.bvh"
+    path.write_text(SMALL, encoding="utf-8-sig")
+    assert read_bvh(path).names == ("Hips", "Leg")
+
+
 def test_golden_channel_order_is_the_files():
     clip = parse_bvh(SMALL)
     x, y, z = (axis_rotation(a, np.radians([v]))[0] for a, v in ((0, 30), (1, 50), (2, 40)))
@@ -60,8 +66,8 @@ def test_property_rotations_are_proper():
         ("HIERARCHY", "HIERARCHIE", 1, "expected HIERARCHY, got 'HIERARCHIE'"),
         ("ROOT Hips", "ROOT", 2, "a joint name"),
         ("OFFSET 1 -2 0.5", "OFFSET 1 -2", 8, "3 numbers (offset of Leg)"),
-        ("OFFSET 1 -2 0.5", "OFFSET 1 -2 x", 8, "got '1 -2 x'"),
-        ("OFFSET 1 -2 0.5", "OFFSET 1 -2 nan", 8, "finite numbers"),
+        ("OFFSET 1 -2 0.5", "OFFSET 1 -2 x", 8, "got 'x as value 3'"),
+        ("OFFSET 1 -2 0.5", "OFFSET 1 nan 0.5", 8, "finite numbers (offset of Leg), got 'nan as"),
         ("3 Xrotation Zrotation Yrotation", "4 Xrotation Zrotation Yrotation", 9, "a count"),
         ("3 Xrotation", "3 Xrotatoin", 9, "got 'Xrotatoin'"),
         ("3 Xrotation Zrotation", "3 Xrotation Xrotation", 9, "each channel once"),

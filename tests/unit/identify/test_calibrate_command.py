@@ -43,6 +43,7 @@ def test_smoke_vectors_to_calibration_and_report(
     found = read_calibration(tmp_path / "resgcn-abc.json")
     assert found.basis.data == "v.npz" and found.checks
     shown = capsys.readouterr()
+    assert "95 % interval" in shown.out and "…" not in shown.out, "nothing is cut off in a file"
     assert "asked" in shown.out and "26 people" in shown.err + shown.out
     page = (tmp_path / "report" / "calibration.md").read_text()
     assert page.count("\n| ") > 20 and "![Misses against false alarms](det.png)" in page
@@ -67,6 +68,8 @@ def test_smoke_vectors_to_calibration_and_report(
             *(2, "contradict each other"),
         ),
         (("--data", "d", "--max-windows", "0"), 2, "--max-windows must be 1 or more"),
+        (("--data", "d", "--seed", "-1"), 2, "--seed must be 0 or more"),
+        (("--data", "d", "--report", "notes.txt"), 2, "--report notes.txt is a file"),
         (("--data", "d", "--weights", "w.pt"), 2, "does not say whose weights"),
         (("--data", "d"), 1, "no such folder or file"),
         (("--embeddings", "v.npz", "--out", "none/c.json"), 2, "there is no such folder"),
@@ -81,6 +84,7 @@ def test_exception_bad_use(
     words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").touch()
     assert calibrate("--out", "c.json", *options) == code
     assert words in capsys.readouterr().err
     assert not (tmp_path / "c.json").exists()
@@ -102,6 +106,46 @@ def test_exception_bad_vectors(
     assert calibrate("--embeddings", vectors, "--out", tmp_path / "c.json") == 1
     assert words in capsys.readouterr().err
     assert not (tmp_path / "c.json").exists()
+
+
+def sequences(root: Path, people: int) -> Path:
+    """Sequences of so many people, and one that is broken."""
+    walker = np.zeros((20, 64, 64), np.uint8)
+    walker[:, 4:60, 24:40] = 255
+    for number in range(people):
+        folder = root / f"p{number:02d}" / "nm-01" / "000"
+        folder.mkdir(parents=True)
+        # Each as wide as nobody else, and no two frames alike.
+        own = walker.copy()
+        own[:, 10 : 12 + number, 20:44] = 255
+        np.save(folder / "sils.npy", own)
+    (root / "p00" / "nm-02" / "000").mkdir(parents=True)
+    (root / "p00" / "nm-02" / "000" / "sils.npy").write_bytes(b"cut off")
+    return root
+
+
+def test_exception_too_few_people_are_told_before_the_embedding(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sequences(tmp_path / "data", 3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.cli.calibration_data.walks_of_store", None)
+        assert calibrate("--data", data, "--out", tmp_path / "c.json") == 1
+    assert "takes 24 people or more, these are walks of 3" in capsys.readouterr().err
+
+
+def test_exception_broken_sequences_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = sequences(tmp_path / "data", 26)
+    made = made_up_walks(people=26, each=3, windows=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "pipeline.cli.calibration_data.walks_of_store", lambda *_: (made, ["p01/nm-01/000: x"])
+        )
+        assert calibrate("--data", data, "--out", tmp_path / "c.json") == 0
+    told = capsys.readouterr().err
+    assert "left out p00/nm-02/000: sils.npy" in told and "left out p01/nm-01/000: x" in told
 
 
 def test_exception_place_is_refused_before_its_footage(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field, field_validator
 
-from pipeline.config import load_config
+from pipeline.config import load_config, load_model
 from pipeline.errors import ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
@@ -63,6 +64,28 @@ def test_exception_names_line_key_value_and_what_is_allowed(tmp_path: Path) -> N
 def test_exception_wrong_files(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         load_config(write(tmp_path / "a.yaml", text))
+
+
+def test_exception_a_list_is_not_blamed_for_its_parts() -> None:
+    class Step(BaseModel):
+        rate: int = Field(ge=1)
+
+    class Plan(BaseModel):
+        steps: tuple[Step, ...] = Field(min_length=1)
+
+        @field_validator("steps")
+        @classmethod
+        def _few(cls, value: tuple[Step, ...]) -> tuple[Step, ...]:
+            if len(value) > 1:
+                raise ValueError("one at most")
+            return value
+
+    with pytest.raises(ConfigError) as caught:
+        load_model(None, Plan, {"steps": [{"rate": 0}]})
+    assert caught.value.message.startswith("steps.0.rate = 0: ")
+    assert "\n" not in caught.value.message
+    with pytest.raises(ConfigError, match=": one at most"):
+        load_model(None, Plan, {"steps": [{"rate": 1}, {"rate": 2}]})
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ def test_smoke_the_shipped_file_and_options_over_it(capsys: pytest.CaptureFixtur
         ("--conditions swim:2", "no condition is called 'swim'"),
         ("--noise 5", "within 0-2"),
         ("--clean --noise 1", "--clean is --noise 0"),
-        ("--kind video --noise 1", "noise: says nothing of kind: video"),
-        ("--seconds 3", "scene: says nothing of kind: silhouettes"),
+        ("--kind video --noise 1", "noise: for kind silhouettes or packed, not video"),
+        ("--seconds 3", "scene.seconds: for kind video or coco, not silhouettes"),
         ("--set colour=1", "unknown key"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,7 @@ def test_smoke_usable_clips_make_a_population(walks: list[str], tmp_path: Path) 
     told: list[tuple[int, int]] = []
     clips = read_clips(tmp_path, lambda done, of: told.append((done, of)))
     assert [whose for whose, _ in clips.strides] == ["00", "01", "02"]
+    assert clips.people == ("00", "01", "02")
     first_file = tmp_path / "00_01.bvh"
     assert clips.digests["00_01.bvh"] == hashlib.sha256(first_file.read_bytes()).hexdigest()
     reasons = {one.name: one.reason for one in clips.left_out}
@@ -89,8 +91,53 @@ def test_smoke_usable_clips_make_a_population(walks: list[str], tmp_path: Path) 
 def test_exception_too_few_people(walks: list[str], tmp_path: Path) -> None:
     (tmp_path / "7_1.bvh").write_text(walks[0], encoding="utf-8")
     (tmp_path / "7_2.bvh").write_text(walks[1], encoding="utf-8")
-    with pytest.raises(InputError, match="at least 3 subjects, got 1"):
+    with pytest.raises(InputError, match=r"at least 3 subjects, got 1 \(7\)"):
         read_clips(tmp_path).population()
+
+
+def test_exception_one_clip_under_two_names_is_no_second_person(
+    walks: list[str], tmp_path: Path
+) -> None:
+    for name in ("a_1", "b_1", "c_1"):
+        (tmp_path / f"{name}.bvh").write_text(walks[0], encoding="utf-8")
+    clips = read_clips(tmp_path)
+    assert clips.people == ("a",)
+    assert [one.reason for one in clips.left_out] == ["is the same as a_1.bvh"] * 2
+
+
+def with_frames(text: str, count: int, time_s: float) -> str:
+    lines = text.splitlines()
+    motion = lines.index("MOTION")
+    head = [f"Frames: {count}", f"Frame Time: {time_s}"]
+    return "\n".join([*lines[: motion + 1], *head, *lines[motion + 3 :][:count]])
+
+
+def turned(text: str) -> str:
+    """The clip with z upwards: x stays, y goes to z."""
+    lines = text.splitlines()
+    for place, line in enumerate(lines):
+        if line.startswith("OFFSET"):
+            x, y, z = map(float, line.split()[1:])
+            lines[place] = f"OFFSET {x} {-z} {y}"
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        (lambda text: with_frames(text, 100, 8.33), "8.33 s: is it in seconds"),
+        (lambda text: with_frames(text, 100, 1e-6), "expected 10 to 1000 frames a second"),
+        (lambda text: with_frames(text, 1, 1 / FPS), "at least 97 frames, .* got 1"),
+        (lambda text: with_frames(text, 2, 0.1), "at least 9 frames, .* got 2"),
+        (turned, r"expected y upwards, .* got \(0.0, -?0.0, -1.0\)"),
+    ],
+)
+def test_exception_clips_in_other_units(
+    walks: list[str], tmp_path: Path, changed: Callable[[str], str], says: str
+) -> None:
+    (tmp_path / "a_1.bvh").write_text(changed(walks[0]), encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        read_clips(tmp_path)
 
 
 def test_exception_nothing_usable(tmp_path: Path) -> None:

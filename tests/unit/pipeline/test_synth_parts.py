@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 from pathlib import Path
 
@@ -109,6 +111,21 @@ def test_parity_both_forms_read_the_same(maker: Maker, tmp_path: Path) -> None:
     assert names == ["180.pkl", "smpls-180.pkl"], "OpenGait reads them in the order of names"
     path = tmp_path / "opengait" / "0" / "nm-01" / "180" / "180.pkl"
     assert safe_pickle.load(path).dtype == pickle.loads(path.read_bytes()).dtype == np.uint8
+
+
+@pytest.mark.parametrize("form", ["npy", "opengait"])
+def test_exception_a_full_disk_names_the_file(maker: Maker, tmp_path: Path, form: str) -> None:
+    _, sequence = next(maker.sequences(0))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError) as caught:
+            write_sequence(tmp_path, sequence, form)
+    first = "sils.npy" if form == "npy" else f"{tmp_path.name}.pkl"
+    assert caught.value.filename == str(tmp_path / first)
 
 
 @pytest.mark.parametrize("form", ["npy", "opengait"])

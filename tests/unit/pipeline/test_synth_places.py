@@ -73,6 +73,19 @@ def test_exception_other_arguments_are_named(tmp_path: Path) -> None:
     assert "config.seed: 1 there, 2 here" in told
     assert "config.conditions.cl: null there, 1 here" in told
     assert "conditions.nm" not in told and "format" not in told
+    kinds = {"format": "x", "config": {"seed": 2, "kind": "coco"}}
+    with pytest.raises(OutputExistsError) as caught:
+        claim(tmp_path / "S", kinds).__enter__()
+    assert caught.value.message.splitlines()[1:] == ['  config.kind: null there, "coco" here']
+
+
+def test_exception_another_version_of_the_program(tmp_path: Path) -> None:
+    with claim(tmp_path / "S", MANIFEST | {"made_by": {"code": "a"}}):
+        (tmp_path / "S" / "train0-00000").mkdir()
+    with pytest.raises(OutputExistsError, match="the same set, begun by another version") as caught:
+        claim(tmp_path / "S", MANIFEST | {"made_by": {"code": "b"}}).__enter__()
+    assert 'made_by.code: "a" there, "b" here' in caught.value.message
+    assert "take that version" in caught.value.hint
 
 
 def test_exception_broken_manifest(tmp_path: Path) -> None:
@@ -90,6 +103,8 @@ def test_exception_names_that_do_not_suit(tmp_path: Path) -> None:
     for name, kind in (("x", "packed"), ("d.gaitpack", "packed"), ("file", "silhouettes")):
         with pytest.raises(UsageError):
             places_of(tmp_path / name, kind)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="names a file"):
+        places_of(Path("/dev/null"), "silhouettes")
 
 
 def test_smoke_table_and_partition_are_what_evaluation_reads(tmp_path: Path) -> None:
