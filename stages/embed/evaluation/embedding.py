@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import InputError, ResourceError
+from stages.embed.allocation import keep_freed_memory
 from stages.embed.data.interface import Entry, SequenceStore, StoredClip
 from stages.embed.interface import Embedder
 from stages.embed.sequences import MAX_FRAMES
@@ -91,6 +92,7 @@ def embed_store(
         ResourceError: no room for the vectors.
     """
     check_store(embedder, store)
+    keep_freed_memory()  # a third of the time went into getting it anew for each batch
     ordered = np.unique(np.asarray(indices, np.int64))
     chosen = {int(i): choose(int(i), store.entries[i]) for i in ordered}
     vectors = room_for((len(ordered), *embedder.vector_shape), limits)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from stages.embed.training.allocation import keep_freed_memory
+from stages.embed.allocation import keep_freed_memory
 from stages.embed.training.config import MemoryFormat, Precision
 
 Resolved = Literal["float32", "bfloat16", "float16"]

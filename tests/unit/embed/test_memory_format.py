@@ -161,7 +161,7 @@ def test_property_the_input_is_the_same_in_half_precision() -> None:
 FAULTS = """
 import resource, sys
 import numpy as np
-from stages.embed.training.allocation import keep_freed_memory
+from stages.embed.allocation import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -1,8 +1,9 @@
-"""Keeps the memory of a step for the next one.
+"""Keeps the memory of a step or a batch for the next one.
 
-A step on a processor takes and gives back dozens of blocks of many megabytes, the same ones each
-time. The C library gives such blocks back to the system at once, and the system hands them out anew
-page by page, all set to zero: that was over a third of a step. Told to keep them, it does not.
+A step of training on a processor takes and gives back dozens of blocks of many megabytes, the same
+ones each time. The C library gives such blocks back to the system at once, and the system hands
+them out anew page by page, all set to zero: that was over a third of a step. Told to keep them, it
+does not.
 """
 
 from __future__ import annotations
