@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,17 +60,20 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path, help="folder of the training")
     parser.add_argument("--accuracy", type=Path, required=True, help="JSON of evaluate --suite")
+    parser.add_argument("--weights", type=Path, help="what `project` made of the run's weights")
     parser.add_argument("--machine", required=True, help="where and how long it was trained")
     parser.add_argument("--data", type=Path, required=True, help="manifest of the training data")
     parser.add_argument("--out", type=Path, default=SHIPPED_WEIGHTS, help="folder to write to")
     args = parser.parse_args()
     try:
-        print(ship(args.run, args.accuracy, args.data, args.machine, args.out))
+        print(ship(args.run, args.weights, args.accuracy, args.data, args.machine, args.out))
     except (GaitError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 
-def ship(run: Path, accuracy: Path, data: Path, machine: str, out: Path) -> Path:
+def ship(
+    run: Path, projected: Path | None, accuracy: Path, data: Path, machine: str, out: Path
+) -> Path:
     """Write weights and card to `out`; return the card's path.
 
     Raises:
@@ -79,9 +83,10 @@ def ship(run: Path, accuracy: Path, data: Path, machine: str, out: Path) -> Path
     found = [path for path in run.glob("*.safetensors") if not path.stem.endswith(".full")]
     if len(found) != 1:
         raise ValueError(f"expected one file of weights in {run}, got {len(found)}: not finished?")
-    weights = found[0]
-    name = network_of(weights)
-    _, weights_hash = load_network(weights, name)
+    name = network_of(found[0])
+    _, trained_hash = load_network(found[0], name)
+    weights = projected or found[0]
+    network, weights_hash = load_network(weights, name)
     figures = json.loads(accuracy.read_text(encoding="utf-8"))
     ours = [
         label
@@ -93,9 +98,18 @@ def ship(run: Path, accuracy: Path, data: Path, machine: str, out: Path) -> Path
     manifest = json.loads(data.read_text(encoding="utf-8"))
     if manifest.get("config", {}).get("split") != "train":
         raise ValueError(f"{data} is no manifest of synthetic training data")
-    card = card_of(
-        (run / f"{name}.md").read_text(encoding="utf-8"), figures, ours[0], manifest, machine
+    training = (run / f"{name}.md").read_text(encoding="utf-8").replace(trained_hash, weights_hash)
+    c, p = network.vector_shape
+    training = re.sub(
+        r"turns a walk into \d+ x \d+ numbers", f"turns a walk into {c} x {p} numbers", training
     )
+    if projected is not None:
+        numbers = network.config.projection
+        machine += (
+            f"; then its parts were brought together in {numbers} numbers, learnt from the "
+            "embeddings of the same data (`run_pipeline.py project`)"
+        )
+    card = card_of(training, figures, ours[0], manifest, machine)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, out / f"{name}.safetensors")
     path = out / f"{name}.md"
@@ -115,8 +129,9 @@ def card_of(
         "\nAll of it is made by `run_pipeline.py synth`: silhouettes, SMPL rows and keypoints of "
         "people who do not exist (docs/synthetic.md). No picture of a real person was used. The "
         "motion was obtained from mocap.cs.cmu.edu (created with funding from NSF EIA-0196217), "
-        f"the bodies from Anny. Settings: {asked}.\n"
-        f"\n## Recipe\n\nTrained on {machine}.\n{recipe.rstrip()}\n"
+        f"the bodies from Anny. Settings: {asked}. Digest of the code that made it: "
+        f"{manifest['made_by']['code'][:16]}.\n"
+        f"\n## Recipe\n\nTrained on {machine}.\n\n{recipe.strip()}\n"
         f"\n## Figures\n\n{_figures(figures, label)}\n{_groups(figures, label)}\n"
         f"## Limits\n\n{LIMITS}"
     )

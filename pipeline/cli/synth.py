@@ -165,7 +165,7 @@ def _make(args: argparse.Namespace, config: SynthConfig, workers: int, console: 
     kind = SceneSet if config.kind in SCENE_KINDS else PeopleSet
     product: Product = kind(config, places)
     with SynthProgress(console, quiet=args.quiet) as progress:
-        clips = _clips(config, progress, console)
+        clips = _clips(config, progress, console, quiet=args.quiet)
         began = time.monotonic()
         order = Order(config, places, workers, args.overwrite)
         outcome = make_set(order, product, clips, progress)
@@ -181,7 +181,9 @@ def _make(args: argparse.Namespace, config: SynthConfig, workers: int, console: 
     return 0
 
 
-def _clips(config: SynthConfig, progress: SynthProgress, console: Console) -> Clips | None:
+def _clips(
+    config: SynthConfig, progress: SynthProgress, console: Console, *, quiet: bool
+) -> Clips | None:
     if config.mocap is None:
         return None
     from pipeline.cli.synthesis.mocap import named, read_clips
@@ -189,7 +191,8 @@ def _clips(config: SynthConfig, progress: SynthProgress, console: Console) -> Cl
     clips = read_clips(config.mocap, progress.on_clips)
     count = len(clips.left_out)
     left_out = f", {count} left out:{named(clips.left_out)}" if count else ""
-    _say(console, f"{len(clips.strides)} clips of {len(clips.people)} people used{left_out}")
+    if left_out or not quiet:
+        _say(console, f"{len(clips.strides)} clips of {len(clips.people)} people used{left_out}")
     return clips
 
 

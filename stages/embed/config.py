@@ -19,9 +19,9 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: NetworkName = Field(
-        "gei",
-        description="gei: mean silhouette, needs no weights; smplgait: silhouettes and bodies; "
-        "gaitgln: silhouettes; resgcn: keypoints",
+        "smplgait",
+        description="smplgait: silhouettes and bodies; gaitgln: silhouettes; resgcn: keypoints; "
+        "gei: mean silhouette, the baseline without weights",
     )
     weights: Path | None = Field(
         None,
