@@ -68,7 +68,9 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--partition", type=Path, metavar="JSON", help="whose TEST_SET is taken of --data"
     )
-    group.add_argument("--network", choices=NETWORKS, help="default: whose the weights are, or gei")
+    group.add_argument(
+        "--network", choices=NETWORKS, help="default: whose the weights are, or embed.network"
+    )
     group.add_argument("--weights", type=Path, metavar="FILE", help="the network's weights")
     group.add_argument(
         "--metric", choices=METRICS, default="auto", help="distance; auto: which names more right"

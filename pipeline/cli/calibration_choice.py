@@ -60,10 +60,13 @@ def _hash_of(embed: Any) -> str | None:
         from stages.embed.gei import WEIGHTS_HASH
 
         return WEIGHTS_HASH
-    if embed.weights is None or embed.weights.suffix != ".safetensors":
+    from stages.embed.shipped import shipped_weights
+
+    weights = embed.weights or shipped_weights(embed.network)
+    if weights is None or weights.suffix != ".safetensors":
         return None
     try:
-        with embed.weights.open("rb") as file:
+        with weights.open("rb") as file:
             digest = hashlib.sha256()
             while block := file.read(1 << 20):
                 digest.update(block)

@@ -114,9 +114,9 @@ def test_exception_gallery(program: Program, tmp_path: Path, case: str) -> None:
 def test_exception_network_without_weights(program: Program, tmp_path: Path) -> None:
     output = error_of(
         program, "replay", "--source", CLIP_B, "--out", tmp_path / "o",
-        "--set", "embed.network=smplgait", code=1,
+        "--set", f"embed.weights={tmp_path / 'none.safetensors'}", code=1,
     )  # fmt: skip
-    assert "weights" in output
+    assert "none.safetensors" in output and "no such file" in output
 
 
 def with_small_disk(place: Path, size: str) -> list[str]:

@@ -23,7 +23,17 @@ def calibration(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     program = Program(tmp_path_factory.mktemp("p"))
     code = program.run(
-        *("calibrate", "--data", data, "--out", folder, "--report", folder / "report"),
+        *(
+            "calibrate",
+            "--data",
+            data,
+            "--network",
+            "gei",
+            "--out",
+            folder,
+            "--report",
+            folder / "report",
+        ),
         *("--metric", "euclidean", "--set", "sequence.stride=8"),
     )
     assert code == 0, program.output
@@ -53,11 +63,12 @@ def test_calibration_for_a_place_and_a_run_with_it(
     calibration: Path, program: Program, tmp_path: Path
 ) -> None:
     gallery, place = tmp_path / "people.db", tmp_path / "place.json"
+    gei = ("--set", "embed.network=gei")
     learn = ("enroll", "--source", CLIP_A, "--gallery", gallery, "--name", "Zoë", "--end", 4.1)
-    assert program.run(*learn) == 0, program.output
+    assert program.run(*learn, *gei) == 0, program.output
     before = gallery.read_bytes()
     site = ("calibrate", "--gallery", gallery, "--source", CLIP_B, "--out", place)
-    assert program.run(*site, "--calibration", calibration) == 0, program.output
+    assert program.run(*site, *gei, "--calibration", calibration) == 0, program.output
     assert "prove no rate" in program.output and "tracks compared with 1 templates" in (
         program.output
     )
@@ -69,7 +80,7 @@ def test_calibration_for_a_place_and_a_run_with_it(
     out = tmp_path / "out"
     found = ("replay", "--source", CLIP_B, "--gallery", gallery, "--out", out)
     rate = ("--set", "identify.false_alarm_rate=0.2")
-    assert program.run(*found, "--calibration", place, *rate) == 0, program.output
+    assert program.run(*found, *gei, "--calibration", place, *rate) == 0, program.output
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     answers = [event for event in events if event.get("state") in ("known", "unknown")]
     assert answers and all(0 < event["false_alarm_rate"] <= 1 for event in answers)

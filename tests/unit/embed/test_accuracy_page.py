@@ -214,6 +214,9 @@ def save(path: Path, name: str, seed: int, **config: object) -> Path:
     return path
 
 
+GEI = Config(network="gei")  # as the command has it where no network is named
+
+
 def test_smoke_contestants_of_weights(tmp_path: Path) -> None:
     small = {"channels": (4, 4, 8), "out_channels": 8}
     a = save(tmp_path / "a.safetensors", "smplgait", 0, **small)
@@ -244,9 +247,9 @@ def test_smoke_contestants_of_weights(tmp_path: Path) -> None:
     assert [each.label for each in plain] == ["gei", "a"]
     (tmp_path / "other").mkdir()
     with pytest.raises(UsageError, match="would be called 'a'"):
-        contestants_of([a, tmp_path / "other" / "a.pt"], Config(), seeds=0, without_smpl=False)
+        contestants_of([a, tmp_path / "other" / "a.pt"], GEI, seeds=0, without_smpl=False)
     with pytest.raises(UsageError, match="does not say which network"):
-        contestants_of([tmp_path / "x.pt"], Config(), seeds=0, without_smpl=False)
+        contestants_of([tmp_path / "x.pt"], GEI, seeds=0, without_smpl=False)
 
 
 def test_smoke_command(

@@ -15,6 +15,7 @@ from embed_clips import seeded_network, silhouettes_of, theta_of
 
 from pipeline.cli import embed as command
 from pipeline.errors import InputError, UsageError, WeightsError
+from stages.embed import shipped
 from stages.embed.checkpoint import save_network
 from stages.embed.gei import gait_energy
 from stages.embed.sequences import find_sequences, natural_key, read_sequence
@@ -119,7 +120,7 @@ def test_exception_an_earlier_output_stays_when_nothing_comes(tmp_path: Path) ->
     assert (tmp_path / "o.npz").read_bytes() == b"earlier"
 
 
-def test_exception_bad_use(tmp_path: Path) -> None:
+def test_exception_bad_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = put(tmp_path / "in", sils=squares_of(1, 3))
     with pytest.raises(UsageError, match="takes no weights"):
         run(root, tmp_path / "o.npz", weights="w")
@@ -132,6 +133,7 @@ def test_exception_bad_use(tmp_path: Path) -> None:
     (tmp_path / "bare").mkdir()
     with pytest.raises(InputError, match="holds no sequences"):
         run(tmp_path / "bare", tmp_path / "o.npz")
+    monkeypatch.setattr(shipped, "SHIPPED_WEIGHTS", tmp_path)
     with pytest.raises(WeightsError, match="drawn at random"):
         run(root, tmp_path / "o.npz", network="smplgait")
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pipeline.codec import decode, encode
 from pipeline.errors import ConfigError, InputError, WeightsError
 from pipeline.messages import Embeddings
-from stages.embed import Config, EmbedStage, build
+from stages.embed import Config, EmbedStage, build, shipped
 from stages.embed.checkpoint import save_network
 from stages.embed.devices import choose_device
 from stages.embed.embedder import CPU_CHUNK, torch_embedder
@@ -39,7 +39,7 @@ def smplgait_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ready(**config: Any) -> EmbedStage:
-    stage = build(Config(**config))
+    stage = build(Config(**({"network": "gei"} | config)))
     stage.setup()
     return stage
 
@@ -103,6 +103,15 @@ def test_shape_stage_answers_each_message_once() -> None:
     assert list(stage.end("cam")) == []
 
 
+def test_smoke_by_default_the_weights_that_come_with_it_embed() -> None:
+    stage = build(Config(device="cpu", runtime="torch"))
+    stage.setup()
+    (answer,) = stage.process(message_of([window_of(1)]))
+    (embedding,) = answer.embeddings
+    assert embedding.network == "smplgait"
+    np.testing.assert_allclose(np.linalg.norm(embedding.vector, axis=0), 1, atol=1e-4)
+
+
 def test_shape_skip_passes_tracks_on() -> None:
     stage = ready()
     (answer,) = stage.skip(message_of([window_of(1)]))
@@ -144,14 +153,17 @@ class OnlyNan(GaitEnergyImage):
 
 
 def test_property_vectors_that_are_not_finite_are_left_out() -> None:
-    stage = EmbedStage(Config(), load=lambda _: OnlyNan())
+    stage = EmbedStage(Config(network="gei"), load=lambda _: OnlyNan())
     stage.setup()
     (answer,) = stage.process(message_of([window_of(1)]))
     assert answer.embeddings == ()
     assert stage.report()["left_out"] == {"vector_not_finite": 1}
 
 
-def test_exception_smplgait_without_weights_refuses() -> None:
+def test_exception_smplgait_without_weights_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "SHIPPED_WEIGHTS", tmp_path)
     stage = build(Config(network="smplgait"))
     with pytest.raises(WeightsError, match="drawn at random") as caught:
         stage.setup()
@@ -287,7 +299,7 @@ def test_smoke_gei_never_imports_torch() -> None:
     code = (
         "import sys, pipeline.cli.embed\n"
         "from stages.embed import Config, build\n"
-        "stage = build(Config()); stage.setup()\n"
+        "stage = build(Config(network='gei')); stage.setup()\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=120)

@@ -15,6 +15,7 @@ from eval_samples import ArrayStore, MeanEmbedder, entries_of
 from pipeline.cli import main
 from pipeline.cli.evaluate import parse_lengths
 from pipeline.errors import InputError, ResourceError, UsageError
+from stages.embed import shipped
 from stages.embed.checkpoint import save_network
 from stages.embed.data.interface import Entry
 from stages.embed.evaluation import embedding
@@ -112,8 +113,14 @@ def test_property_the_same_seed_gives_the_same_figures(
 
 
 def test_exception_what_the_command_refuses(
-    data: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], one_thread: None
+    data: Path,
+    weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    one_thread: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(shipped, "SHIPPED_WEIGHTS", tmp_path)
     base = ["evaluate", "--data", str(data), "--out", str(tmp_path / "o"), "--quiet"]
     cases = [
         (["--weights", str(weights)], 2, "takes no weights"),

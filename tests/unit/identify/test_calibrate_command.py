@@ -30,6 +30,9 @@ def vectors_file(path: Path, people: int = 26, **fields: object) -> Path:
     return path
 
 
+GEI = ("--network", "gei")
+
+
 def calibrate(*options: object) -> int:
     return main(["calibrate", *map(str, options)])
 
@@ -130,7 +133,7 @@ def test_exception_too_few_people_are_told_before_the_embedding(
     data = sequences(tmp_path / "data", 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.cli.calibration_data.walks_of_store", None)
-        assert calibrate("--data", data, "--out", tmp_path / "c.json") == 1
+        assert calibrate("--data", data, *GEI, "--out", tmp_path / "c.json") == 1
     assert "takes 24 people or more, these are walks of 3" in capsys.readouterr().err
 
 
@@ -143,7 +146,7 @@ def test_exception_broken_sequences_are_named(
         patch.setattr(
             "pipeline.cli.calibration_data.walks_of_store", lambda *_: (made, ["p01/nm-01/000: x"])
         )
-        assert calibrate("--data", data, "--out", tmp_path / "c.json") == 0
+        assert calibrate("--data", data, *GEI, "--out", tmp_path / "c.json") == 0
     told = capsys.readouterr().err
     assert "left out p00/nm-02/000: sils.npy" in told and "left out p01/nm-01/000: x" in told
 
@@ -153,7 +156,7 @@ def test_exception_place_is_refused_before_its_footage(
 ) -> None:
     def refuse(words: str, *options: object, gallery: str = "g.db") -> None:
         given = ("--gallery", tmp_path / gallery, "--source", VIDEO, "--out", tmp_path / "o.json")
-        assert calibrate(*given, *options) == 1
+        assert calibrate(*given, "--set", "embed.network=gei", *options) == 1
         assert words in capsys.readouterr().err
 
     make_gallery(tmp_path / "g.db", {"Anna": 1})

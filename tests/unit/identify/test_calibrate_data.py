@@ -57,7 +57,7 @@ class Store:
 
 @pytest.fixture
 def stage() -> EmbedStage:
-    made = EmbedStage(Config())
+    made = EmbedStage(Config(network="gei"))
     made.setup()
     return made
 
@@ -186,7 +186,7 @@ def test_exception_calibration_of_another_run(tmp_path: Path) -> None:
         check_calibration(load_config(None, {"identify.calibration": str(path)} | given))
 
     with pytest.raises(CalibrationError, match=r"is of smplgait, embed\.network is gei"):
-        check()
+        check(embed_network="gei")
     with pytest.raises(CalibrationError, match="scores of other weights"):
         check(embed_network="smplgait", embed_weights=str(weights))
     check(embed_network="smplgait", embed_weights=str(tmp_path / "theirs.pt"))

@@ -213,13 +213,13 @@ def test_exception_folder_that_cannot_be_written_to(path: Path) -> None:
     folders = [path.parent, *path.parent.parents]
     modes = [folder.stat().st_mode for folder in folders]
     try:
-        for folder, mode in zip(folders[:3], modes, strict=False):
+        for folder, mode in zip(folders[:4], modes, strict=False):
             folder.chmod(mode | 0o755)
         path.parent.chmod(0o555)
         command = [sys.executable, "-W", "error", "-c", UNPRIVILEGED, str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     finally:
-        for folder, mode in zip(folders[:3], modes, strict=False):
+        for folder, mode in zip(folders[:4], modes, strict=False):
             folder.chmod(mode)
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["['Anna'] True"] * 2 + ["cannot be written to"] * 2
