@@ -191,4 +191,4 @@ def test_exception_calibration_of_another_run(tmp_path: Path) -> None:
         check(embed_network="smplgait", embed_weights=str(weights))
     check(embed_network="smplgait", embed_weights=str(tmp_path / "theirs.pt"))
     write_calibration(path, simple_calibration(network="gei", weights_hash="gei-average-1"))
-    check()
+    check(embed_network="gei")
