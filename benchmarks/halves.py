@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--source", required=True)
     parser.add_argument("--cut", type=float, required=True, help="where the second half begins, s")
     parser.add_argument("--threshold", type=float, help="score from which a person is known")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:
@@ -63,8 +65,8 @@ def measure(
     first |= sighting_settings(run_id, folder / "first")
     second = base | {"source.start_s": args.cut, "identify.gallery": str(gallery)}
     second |= {"identify.threshold": args.threshold} if args.threshold else {}
-    _run(base, folder / "whole", console)
-    _run(first, folder / "first", console)
+    _run(base, args.set, folder / "whole", console)
+    _run(first, args.set, folder / "first", console)
     whole = _by_time(folder / "whole")
     in_first = _match(_by_time(folder / "first"), whole)
     with Gallery.open(gallery) as people:
@@ -75,13 +77,15 @@ def measure(
                 name = f"P{person}"
                 enrol_from_sightings(people, run_id, one.track_id, name, add=people.has(name))
                 enrolled.add(name)
-    summary = _run(second, folder / "second", console)
+    summary = _run(second, args.set, folder / "second", console)
     in_second = _match(_by_time(folder / "second"), whole)
     return _judge(summary, in_second, enrolled)
 
 
-def _run(settings: dict[str, Any], out: Path, console: Console) -> dict[str, Any]:
-    config = load_config(None, settings | {"sink.out_dir": str(out)})
+def _run(
+    settings: dict[str, Any], overrides: Sequence[str], out: Path, console: Console
+) -> dict[str, Any]:
+    config = load_config(None, settings | {"sink.out_dir": str(out)}, overrides)
     return run_with_progress(config, live=False, label=out.name, console=console)
 
 
