@@ -19,21 +19,27 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add --config, --set, --check-config and the log level."""
     group = parser.add_argument_group("configuration")
     group.add_argument("--config", type=Path, metavar="FILE", help="YAML file (see configs/)")
-    group.add_argument(
+    add_setting_options(group, "sequence.stride=4", " (docs/configuration.md lists all keys)")
+
+
+def add_setting_options(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, example: str, more: str = ""
+) -> None:
+    """Add --set, --check-config and the log level, with an example of a key and its value."""
+    parser.add_argument(
         "--set",
         dest="settings",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="set one key, as in --set sequence.stride=4; may be repeated "
-        "(docs/configuration.md lists all keys)",
+        help=f"set one key, as in --set {example}; may be repeated{more}",
     )
-    group.add_argument(
+    parser.add_argument(
         "--check-config",
         action="store_true",
         help="check the configuration, print it in full, and stop",
     )
-    group.add_argument("--quiet", action="store_true", help="warnings and errors only")
+    parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
 
 
 def add_source_options(parser: argparse.ArgumentParser, what: str) -> None:

@@ -22,7 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.cli.options import printable, start_logging
+from pipeline.cli.options import add_setting_options, printable, start_logging
 from pipeline.config import load_model
 from pipeline.errors import UsageError
 
@@ -86,20 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, metavar="K", help="processes (one a core)")
     parser.add_argument("--overwrite", action="store_true", help="replace the set in --out")
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of the same keys")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set one key, as in --set distances_m=4-8; may be repeated",
-    )
-    parser.add_argument(
-        "--check-config",
-        action="store_true",
-        help="check the configuration, print it in full, and stop",
-    )
-    parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
+    add_setting_options(parser, "distances_m=4-8")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.cli.options import start_logging
+from pipeline.cli.options import add_setting_options, start_logging
 from pipeline.cli.running import STOPPED_EXIT_CODE
 from pipeline.config import load_model
 from pipeline.errors import ConfigError, UsageError
@@ -72,20 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "too, for several machines",
     )
     parser.add_argument("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="set one key, as in --set phases.0.steps=2000; may be repeated",
-    )
-    parser.add_argument(
-        "--check-config",
-        action="store_true",
-        help="check the configuration, print it in full, and stop",
-    )
-    parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
+    add_setting_options(parser, "phases.0.steps=2000")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,7 @@ CURVE_COLUMNS = (
 EVALUATION_COLUMNS = ("step", "phase", "subjects", "sequences", "rank1", "mAP", "eer")
 LOSSES = ("loss", "triplet_loss", "contrastive_loss", "softmax_loss")
 SHARES = ("nonzero_share", "nearest_right", "accuracy")
+TRIED = ("rank1", "mAP", "eer")
 PICTURE_INCHES = (10, 7)
 
 Value = float | int | str | None
@@ -124,6 +126,23 @@ class Course:
         return [empty | dict(zip(there, row, strict=True)) for row in rows]
 
 
+def points_of(rows: Sequence[Mapping[str, str]], column: str) -> list[tuple[int, float]]:
+    """A column over the steps, with a gap wherever another number of people was tried.
+
+    The same network has other figures then, and a line would show a leap that is none.
+    """
+    points: list[tuple[int, float]] = []
+    before = None
+    for row in rows:
+        people = row.get("subjects")
+        if points and people != before:
+            points.append((int(row["step"]), math.nan))
+        if row[column]:
+            points.append((int(row["step"]), float(row[column])))
+        before = people
+    return points
+
+
 def draw(
     path: Path, curve: Sequence[Mapping[str, str]], tried: Sequence[Mapping[str, str]]
 ) -> None:
@@ -137,12 +156,12 @@ def draw(
         ("loss", curve, LOSSES, "log"),
         ("shares", curve, SHARES, "linear"),
         ("learning rate", curve, ("lr",), "log"),
-        ("evaluation", tried, ("rank1", "mAP", "eer"), "linear"),
+        ("evaluation (lines join figures of the same people)", tried, TRIED, "linear"),
     )
     for axis, (title, rows, columns, scale) in zip(axes.flat, panels, strict=True):
         shown = 0
         for column in columns:
-            points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
+            points = points_of(rows, column)
             if scale == "log":
                 points = [point for point in points if point[1] > 0]
             if points:
