@@ -4,8 +4,12 @@ The population is what the strides of a few dozen motion clips have in common an
 a mean, the directions in which people differ from each other, and those in which one person's
 walks differ from each other, all on the Fourier series of stages/human/walkers/cycles.py. A new
 walker is the mean plus normal numbers along the first directions, so people come out as different
-as those who were measured, and none is any of them. On top of it come styles that mocap of a few
-people cannot teach (carried shoulders, toes out, a lazy arm), fixed for each walker.
+as those who were measured, and none is any of them. A dozen people span a dozen directions, and
+nobody's arms go so strictly with their legs: half of the variance is therefore drawn limb by limb
+and number by number (a covariance shrunk towards its own blocks and diagonal; Ledoit and Wolf, "A
+Well-Conditioned Estimator for Large-Dimensional Covariance Matrices", 2004). On top come styles
+that mocap of a few people cannot teach (carried shoulders, toes out, a lazy arm), fixed for each
+walker.
 
 The shipped file (data/gaits.npz, made by scripts/make_gait_population.py) holds two populations
 from different people, `train` and `test`, so that what is learnt from one can be tried on gaits
@@ -19,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 from zipfile import BadZipFile
@@ -41,6 +46,8 @@ NUMBERS = TERMS * COORDINATES + 2
 WITHIN_DIRECTIONS = 12
 # Normal numbers beyond this are cut: the tails of a fit to a few dozen people are nobody's gait.
 MAX_DEVIATION = 2.2
+# Shares of the variance between people: of the body as a whole, each limb for itself, each number.
+WHOLE, BY_LIMB, BY_NUMBER = 0.5, 0.35, 0.15
 DURATION_RANGE_S = (0.8, 1.6)
 PACE_RANGE_HZ = (0.8, 2.6)
 
@@ -48,6 +55,13 @@ _J = {name: place for place, name in enumerate(SMPL_JOINT_NAMES)}
 _ARMS = {side: [_J[f"{side}_shoulder"], _J[f"{side}_elbow"]] for side in ("left", "right")}
 _LEGS = {side: [_J[f"{side}_{j}"] for j in ("hip", "knee", "ankle")] for side in ("left", "right")}
 _TRUNK = [_J[name] for name in ("pelvis", "spine1", "spine2", "spine3")]
+_HANDS = [_J["left_hand"], _J["right_hand"]]
+_LIMBS = (
+    [*_LEGS["left"], *_LEGS["right"], _J["left_foot"], _J["right_foot"]],
+    [j for name, j in _J.items() if name.endswith(("collar", "shoulder", "elbow", "wrist"))],
+    _TRUNK,
+    [_J["neck"], _J["head"]],
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +115,13 @@ class Population:
 
     def draw(self, rng: np.random.Generator, spread: float = 1.0) -> Floats:
         """The numbers [D] of somebody new; `spread` of 1 differs as the measured people do."""
-        return np.asarray(self.mean + spread * _normal(rng, len(self.between)) @ self.between)
+        count = len(self.between)
+        apart = np.sqrt(WHOLE) * _normal(rng, count) @ self.between
+        for limb in _limbs():
+            apart[limb] += np.sqrt(BY_LIMB) * _normal(rng, count) @ self.between[:, limb]
+        alone = np.sqrt(np.square(self.between).sum(axis=0))
+        apart += np.sqrt(BY_NUMBER) * _normal(rng, NUMBERS) * alone
+        return np.asarray(self.mean + spread * apart)
 
     def another_day(self, rng: np.random.Generator, spread: float) -> Floats:
         """What to add to somebody's numbers [D] for one of their walks."""
@@ -119,8 +139,22 @@ def gait_of(numbers: Floats) -> Gait:
 
 
 def numbers_of(stride: Stride) -> Floats:
-    """The D numbers of a measured stride."""
-    return np.concatenate([stride.series.ravel(), np.log([stride.duration_s, stride.pace_hz])])
+    """The D numbers of a measured stride, hands in line with their wrists.
+
+    What mocap says of hands is noise, now and then half a turn, and it would be the largest part
+    of what people differ by.
+    """
+    series = stride.series.reshape(TERMS, 24, 3).copy()
+    series[:, _HANDS] = 0.0
+    return np.concatenate([series.ravel(), np.log([stride.duration_s, stride.pace_hz])])
+
+
+@cache
+def _limbs() -> tuple[NDArray[np.intp], ...]:
+    """Places in D of each limb's numbers; how long and fast a stride is belongs to the legs."""
+    places = np.arange(TERMS * COORDINATES).reshape(TERMS, 24, 3)
+    legs, *others = (places[:, limb].ravel() for limb in _LIMBS)
+    return np.concatenate([legs, [NUMBERS - 2, NUMBERS - 1]]), *others
 
 
 def draw_style(rng: np.random.Generator, amount: float = 1.0) -> Style:
