@@ -1,12 +1,14 @@
 """Put a training's weights among those that come with the program, with a model card.
 
-    python scripts/ship_weights.py RUN --accuracy docs/accuracy.json \
-        --data train.manifest.json --machine TEXT
+    python scripts/ship_weights.py --run parts configs/train_smplgait_synthetic.yaml \
+        train.manifest.json --run together configs/train_smplgait_together.yaml \
+        train.manifest.json --accuracy docs/accuracy.json --machine TEXT
 
-RUN is the folder of `run_pipeline.py train`; its data must have been made by `run_pipeline.py
-synth`: weights made from other data may not be handed out. The card says what the weights were made
-from and how (from the run), what they reach (from the evaluation, which must have had these very
-weights), and where they end.
+Each --run is the folder of a `run_pipeline.py train`, the configuration in the repository that it
+was made with, and the manifest of its data, which must have been made by `run_pipeline.py synth`:
+weights made from other data may not be handed out. Several runs each began with what the one before
+made. The card says what the weights were made from and how (from the runs), what they reach (from
+the evaluation, which must have had these very weights), and where they end.
 """
 
 from __future__ import annotations
@@ -18,15 +20,19 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed, too
 
+from pipeline.config import load_model  # noqa: E402
 from pipeline.errors import GaitError  # noqa: E402
 from stages.embed.checkpoint import load_network  # noqa: E402
 from stages.embed.shipped import SHIPPED_WEIGHTS  # noqa: E402
+from stages.embed.training.config import TrainConfig  # noqa: E402
 from stages.embed.weights import network_of  # noqa: E402
 
 GEI = "gei"
@@ -53,39 +59,91 @@ LIMITS = """\
 """
 
 
+# What a run may do otherwise than the configuration says: where its data lay, and on what it ran.
+OWN_OF_A_RUN = {
+    "data",
+    "init",
+    "evaluation",
+    "checkpoints",
+    "log_every",
+    "pictures_every",
+    "workers",
+    "threads",
+    "device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training.
+
+    Attributes:
+        folder: of the training.
+        config: the configuration in the repository.
+        manifest: what its data were made with.
+    """
+
+    folder: Path
+    config: Path
+    manifest: Mapping[str, Any]
+
+
 def main() -> None:
     """Copy the weights and write the card."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="folder of the training")
+    parser.add_argument(
+        "--run",
+        dest="runs",
+        action="append",
+        nargs=3,
+        type=Path,
+        required=True,
+        metavar=("DIR", "CONFIG", "MANIFEST"),
+        help="a training; several in their order",
+    )
     parser.add_argument("--accuracy", type=Path, required=True, help="JSON of evaluate --suite")
-    parser.add_argument("--weights", type=Path, help="what `project` made of the run's weights")
+    parser.add_argument(
+        "--weights", type=Path, help="what `project` made of the last run's weights"
+    )
     parser.add_argument("--machine", required=True, help="where and how long it was trained")
-    parser.add_argument("--data", type=Path, required=True, help="manifest of the training data")
     parser.add_argument("--out", type=Path, default=SHIPPED_WEIGHTS, help="folder to write to")
     args = parser.parse_args()
     try:
-        print(ship(args.run, args.weights, args.accuracy, args.data, args.machine, args.out))
+        runs = [_run(*paths) for paths in args.runs]
+        print(ship(runs, args.weights, args.accuracy, args.machine, args.out))
     except (GaitError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
 
+def _run(folder: Path, config: Path, manifest: Path) -> Run:
+    """Read a run; ValueError if it was made with other settings, or from other people."""
+    did, should = (
+        load_model(path, TrainConfig, {}, (), hint="").to_dict()
+        for path in (folder / "config.yaml", config)
+    )
+    other = [key for key in should if key not in OWN_OF_A_RUN and should[key] != did[key]]
+    if other:
+        raise ValueError(f"{folder} was made with another {', '.join(other)} than {config} says")
+    made = json.loads(manifest.read_text(encoding="utf-8"))
+    if made.get("config", {}).get("split") != "train":
+        raise ValueError(f"{manifest} is no manifest of synthetic training data")
+    return Run(folder, config, made)
+
+
 def ship(
-    run: Path, projected: Path | None, accuracy: Path, data: Path, machine: str, out: Path
+    runs: Sequence[Run], projected: Path | None, accuracy: Path, machine: str, out: Path
 ) -> Path:
     """Write weights and card to `out`; return the card's path.
 
     Raises:
-        ValueError: the run is not finished, the evaluation is of other weights, or the data are
-            not synthetic.
+        ValueError: a run is not finished, or the evaluation is of other weights.
     """
-    found = [path for path in run.glob("*.safetensors") if not path.stem.endswith(".full")]
-    if len(found) != 1:
-        raise ValueError(f"expected one file of weights in {run}, got {len(found)}: not finished?")
-    name = network_of(found[0])
-    _, trained_hash = load_network(found[0], name)
-    weights = projected or found[0]
+    trained = [_weights_of(run.folder) for run in runs]
+    name = network_of(trained[-1])
+    _, trained_hash = load_network(trained[-1], name)
+    weights = projected or trained[-1]
     network, weights_hash = load_network(weights, name)
     figures = json.loads(accuracy.read_text(encoding="utf-8"))
     ours = [
@@ -95,45 +153,89 @@ def ship(
     ]
     if not ours:
         raise ValueError(f"{accuracy} has no network with the weights {weights_hash}")
-    manifest = json.loads(data.read_text(encoding="utf-8"))
-    if manifest.get("config", {}).get("split") != "train":
-        raise ValueError(f"{data} is no manifest of synthetic training data")
-    training = (run / f"{name}.md").read_text(encoding="utf-8").replace(trained_hash, weights_hash)
+    cards = [(run.folder / f"{name}.md").read_text(encoding="utf-8") for run in runs]
     c, p = network.vector_shape
-    training = re.sub(
-        r"turns a walk into \d+ x \d+ numbers", f"turns a walk into {c} x {p} numbers", training
-    )
-    if projected is not None:
-        numbers = network.config.projection
-        machine += (
-            f"; then its parts were brought together in {numbers} numbers, learnt from the "
-            "embeddings of the same data (`run_pipeline.py project`)"
-        )
-    card = card_of(training, figures, ours[0], manifest, machine)
+    head = re.sub(
+        r"turns a walk into \d+ x \d+ numbers", f"turns a walk into {c} x {p} numbers", cards[-1]
+    ).replace(trained_hash, weights_hash)
+    numbers = [load_network(path, name)[0].config.projection for path in (*trained, weights)]
+    recipes = [_recipe(*each) for each in zip(cards, pairwise(numbers), strict=True)]
+    card = card_of(head, runs, recipes, machine)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, out / f"{name}.safetensors")
     path = out / f"{name}.md"
-    path.write_text(card, encoding="utf-8")
+    path.write_text(
+        f"{card}\n## Figures\n\n{_figures(figures, ours[0])}\n"
+        f"{_groups(figures, ours[0])}\n## Limits\n\n{LIMITS}",
+        encoding="utf-8",
+    )
     return path
 
 
-def card_of(
-    training: str, figures: Mapping[str, Any], label: str, manifest: Mapping[str, Any], machine: str
-) -> str:
-    """Return the card: the training's, with our data, figures and limits."""
-    head, _, _ = training.partition("## Figures")
-    made, _, recipe = head.partition("## Recipe")
+def _weights_of(folder: Path) -> Path:
+    found = [path for path in folder.glob("*.safetensors") if not path.stem.endswith(".full")]
+    if len(found) != 1:
+        raise ValueError(
+            f"expected one file of weights in {folder}, got {len(found)}: not finished?"
+        )
+    return found[0]
+
+
+def _recipe(card: str, numbers: tuple[int, int]) -> str:
+    """What a training's card says of how, and of the step that follows it, if one does."""
+    recipe = card.partition("## Figures")[0].partition("## Recipe")[2].strip()
+    before, after = numbers
+    if before == after:
+        return recipe
+    return (
+        f"{recipe}\n\nThen the parts were brought together in {after} numbers, learnt from the "
+        "embeddings of the same data (`run_pipeline.py project`)."
+    )
+
+
+def card_of(head: str, runs: Sequence[Run], recipes: Sequence[str], machine: str) -> str:
+    """Return the card up to its figures: the last training's, with our data and all recipes."""
+    made = head.partition("## Figures")[0].partition("## Recipe")[0]
+    settings: dict[str, list[str]] = {}
+    for place, run in enumerate(runs, 1):
+        settings.setdefault(_settings(run.manifest), []).append(str(place))
+    said = [
+        text if len(settings) == 1 else f"Of training {' and '.join(places)}: {text}"
+        for text, places in settings.items()
+    ]
+    commands = [
+        line[1:].removeprefix("   ")
+        for line in runs[0].config.read_text(encoding="utf-8").splitlines()
+        if line.startswith("#   ")
+    ]
+    many = len(recipes) > 1
+    return "\n".join(
+        [
+            made.rstrip(),
+            "",
+            "All of it is made by `run_pipeline.py synth`: silhouettes, SMPL rows and keypoints of "
+            "people who do not exist (docs/synthetic.md). No picture of a real person was used. "
+            "The motion was obtained from mocap.cs.cmu.edu (created with funding from NSF "
+            "EIA-0196217), the bodies from Anny.",
+            *(f"\n{text}" for text in said),
+            "\n## Recipe\n",
+            "```",
+            *commands,
+            "```",
+            f"\nTrained on {machine}.",
+            *(
+                f"\n### Training {place}\n\n{text}" if many else f"\n{text}"
+                for place, text in enumerate(recipes, 1)
+            ),
+            "",
+        ]
+    )
+
+
+def _settings(manifest: Mapping[str, Any]) -> str:
     asked = ", ".join(f"{key} {_plain(value)}" for key, value in manifest["config"].items())
     return (
-        f"{made.rstrip()}\n"
-        "\nAll of it is made by `run_pipeline.py synth`: silhouettes, SMPL rows and keypoints of "
-        "people who do not exist (docs/synthetic.md). No picture of a real person was used. The "
-        "motion was obtained from mocap.cs.cmu.edu (created with funding from NSF EIA-0196217), "
-        f"the bodies from Anny. Settings: {asked}. Digest of the code that made it: "
-        f"{manifest['made_by']['code'][:16]}.\n"
-        f"\n## Recipe\n\nTrained on {machine}.\n\n{recipe.strip()}\n"
-        f"\n## Figures\n\n{_figures(figures, label)}\n{_groups(figures, label)}\n"
-        f"## Limits\n\n{LIMITS}"
+        f"Settings: {asked}. Digest of the code that made it: {manifest['made_by']['code'][:16]}."
     )
 
 
