@@ -226,7 +226,7 @@ def draw_box(image: np.ndarray, box: np.ndarray, colour: Bgr, pen: Pen) -> None:
 def fit_label(figure: Figure, size_px: int, width_px: int) -> str:
     """Return what the label says: the track's number, who it is, how sure.
 
-    How sure is the false-alarm rate where it is known (`Ada 2e-3`), else the similarity
+    How sure is the false-alarm rate where it is known (`Ada 1:500`), else the similarity
     (`Ada 0.71`). A long name is shortened so that number and rate still fit into `width_px`.
     """
     known = figure.state == "known"
@@ -245,15 +245,15 @@ def _how_sure(figure: Figure) -> str:
 
 
 def rate_text(rate: float) -> str:
-    """Return a rate, 0..1, as one digit and a power of ten, never less than it is: `2e-3`."""
-    if not 0 < rate < 1:
-        return "1" if rate >= 1 else "0"
-    power = math.floor(math.log10(rate))
-    # 1e-3 is a little more than 0.001 in binary and must not become 2e-3.
-    digit = math.ceil(round(rate / 10.0**power, 6))
-    if digit == 10:
-        digit, power = 1, power + 1
-    return f"{digit}e{power}" if power < 0 else "1"
+    """Return a rate, 0..1, never less than it is: `31%`, and below 1 % `1:1200`."""
+    if rate >= 0.01:
+        # 0.07 is a little more than 7 % in binary and must not become 8 %.
+        return f"{min(100, math.ceil(round(100 * rate, 6)))}%"
+    if not rate > 0:
+        return "0"
+    times = math.floor(round(1 / rate, 6))
+    unit = 10 ** max(0, len(str(times)) - 2)
+    return f"1:{times // unit * unit}"
 
 
 def _draw_labels(image: np.ndarray, people: Sequence[tuple[Figure, np.ndarray]], pen: Pen) -> None:

@@ -70,9 +70,9 @@ def test_smoke_long_names_keep_number_and_score() -> None:
 
 def test_smoke_labels_tell_the_false_alarm_rate_where_it_is_known() -> None:
     known = replace(figure(7), false_alarm_rate=0.001)
-    assert fit_label(known, 20, 300) == "#7 Anna 1e-3"
+    assert fit_label(known, 20, 300) == "#7 Anna 1:1000"
     unknown = replace(figure(7, "unknown"), false_alarm_rate=0.31)
-    assert fit_label(unknown, 20, 300) == "#7 unknown 4e-1"
+    assert fit_label(unknown, 20, 300) == "#7 unknown 31%"
     pending = replace(figure(7, "pending"), false_alarm_rate=0.31)
     assert fit_label(pending, 20, 300) == "#7 pending"
     odd = replace(figure(7), false_alarm_rate=float("nan"))
@@ -81,7 +81,16 @@ def test_smoke_labels_tell_the_false_alarm_rate_where_it_is_known() -> None:
 
 @pytest.mark.parametrize(
     ("rate", "text"),
-    [(0.01, "1e-2"), (0.0101, "2e-2"), (0.099, "1e-1"), (0.95, "1"), (1.0, "1"), (1e-6, "1e-6")],
+    [
+        (1.0, "100%"),
+        (0.9501, "96%"),
+        (0.07, "7%"),
+        (0.01, "1%"),
+        (0.0099, "1:100"),
+        (8e-5, "1:12000"),
+        (1e-6, "1:1000000"),
+        (0.0, "0"),
+    ],
 )
 def test_golden_rates_are_rounded_up(rate: float, text: str) -> None:
     assert rate_text(rate) == text
@@ -90,7 +99,9 @@ def test_golden_rates_are_rounded_up(rate: float, text: str) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.floats(1e-7, 1.0))
 def test_property_a_shown_rate_is_never_less_than_it_is(rate: float) -> None:
-    assert float(rate_text(rate)) >= rate * (1 - 1e-6)
+    text = rate_text(rate)
+    shown = float(text[:-1]) / 100 if text.endswith("%") else 1 / float(text.removeprefix("1:"))
+    assert rate * (1 - 1e-6) <= shown <= max(1.12 * rate, rate + 0.01)
 
 
 @given(st.text(max_size=40))
