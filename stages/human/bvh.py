@@ -174,7 +174,7 @@ def _open_joint(lines: _Lines, tree: _Tree, line: int, rest: list[str], parent: 
 
 def _read_channels(lines: _Lines, name: str, is_root: bool) -> list[str]:
     line, tokens = lines.keyword("CHANNELS")
-    if not tokens or not tokens[0].isdigit() or int(tokens[0]) != len(tokens) - 1:
+    if not tokens or not tokens[0].isdecimal() or int(tokens[0]) != len(tokens) - 1:
         raise lines.fail(line, "a count and that many channel names", " ".join(tokens))
     names = tokens[1:]
     for channel in names:
@@ -199,7 +199,7 @@ def _read_motion(lines: _Lines, width: int) -> tuple[NDArray[np.float64], float]
     """The MOTION block: values [T, width] and the frame time in seconds."""
     lines.keyword("MOTION")
     line, tokens = lines.keyword("Frames:")
-    if len(tokens) != 1 or not tokens[0].isdigit() or int(tokens[0]) == 0:
+    if len(tokens) != 1 or not tokens[0].isdecimal() or int(tokens[0]) == 0:
         raise lines.fail(line, "a number of frames above 0", " ".join(tokens))
     frames = int(tokens[0])
     line, tokens = lines.keyword("Frame", "Time:")

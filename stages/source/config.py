@@ -8,6 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.errors import ConfigError
+from stages.human.scenes.settings import parse_settings
+
 Kind = Literal["video", "images", "camera", "network", "synthetic"]
 
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "srt")
@@ -56,6 +59,15 @@ class Config(BaseModel):
             raise ValueError("loop needs realtime: a replay ends where the recording ends")
         return self
 
+    @model_validator(mode="after")
+    def _check_scene(self) -> Config:
+        if is_synthetic(self.uri):
+            try:
+                parse_settings(self.uri.partition(":")[2])
+            except ConfigError as error:
+                raise ValueError(f"{error.message} ({error.hint})") from error
+        return self
+
 
 SYNTHETIC = "synthetic"
 
@@ -67,7 +79,7 @@ def is_synthetic(uri: str) -> bool:
 
 def is_camera(uri: str) -> bool:
     """Whether an address is a camera's number."""
-    return uri.isdigit()
+    return uri.isdecimal()
 
 
 def is_network(uri: str) -> bool:

@@ -70,5 +70,6 @@ class ImageFolderReader:
 def natural_order(name: str) -> list[tuple[int, int, str]]:
     """Key by which `frame9` sorts before `frame10`."""
     return [
-        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)
+        (0, int(part), "") if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"(\d+)", name)
     ]

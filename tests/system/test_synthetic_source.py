@@ -32,3 +32,4 @@ def test_exception_unknown_key(program: Program, tmp_path: Path) -> None:
     assert code == 2
     assert "peple: Extra inputs are not permitted" in program.output
     assert "keys: camera, size=WIDTHxHEIGHT, people" in program.output
+    assert not (tmp_path / "out").exists(), "found before anything starts"

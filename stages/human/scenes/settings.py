@@ -82,7 +82,7 @@ def parse_settings(text: str) -> tuple[SceneSettings, int]:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
         raise ConfigError(f"{SCHEME}: {key}: {first['msg']}", hint=_allowed()) from error
-    if not camera.isdigit() or int(camera) >= settings.cameras:
+    if not camera.isdecimal() or int(camera) >= settings.cameras:
         raise ConfigError(
             f"{SCHEME}: expected a camera from 0 to {settings.cameras - 1}, got {camera}",
             hint="cameras=N says how many there are",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 pytest.importorskip("numba")
 
@@ -71,8 +72,9 @@ def test_golden_live_goes_at_its_own_speed():
 @pytest.mark.parametrize(
     ("uri", "error", "says"),
     [
-        ("synthetic:peple=3", ConfigError, "peple: Extra inputs are not permitted"),
-        ("synthetic:cameras=2,camera=2", ConfigError, "expected a camera from 0 to 1"),
+        ("synthetic:peple=3", ValidationError, "peple: Extra inputs are not permitted"),
+        ("synthetic:cameras=2,camera=2", ValidationError, "expected a camera from 0 to 1"),
+        ("synthetic:camera=²", ValidationError, "expected a camera from 0 to 0, got ²"),
         ("synthetic:place=corridor,cameras=2", ConfigError, "has no room for 2 cameras"),
     ],
 )
