@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,12 +80,6 @@ OPTIONS = AccuracyOptions(window=6, lengths=(2, 40), open_set_splits=4, draws=20
 @pytest.fixture(scope="module")
 def accuracy() -> Accuracy:
     return evaluate_suite(suite_of(crowd(["002/cl-01/090"])), contestants(), OPTIONS)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    yield
-    torch.set_num_threads(1)
 
 
 def test_smoke_who_is_evaluated_and_how(accuracy: Accuracy) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +56,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     save_network(path, seeded_network(channels=(4, 4, 8), out_channels=8))
     return path
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    yield
-    torch.set_num_threads(1)
 
 
 def test_smoke_command_from_data_to_report(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +26,12 @@ from pipeline.errors import ConfigError
 from stages.embed.networks.catalogue import build_network
 from stages.embed.training.precision import resolve_memory
 from stages.embed.weights import load
-from tests.walkers import write_dataset
 
 ALL_THREE: dict[str, Any] = {"triplet": {}, "contrastive": {"whole": 0.5}, "softmax": {}}
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def walkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("walkers")
-    return write_dataset(root, subjects=6, kinds=("nm-01", "bg-01"), frames=8)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize(

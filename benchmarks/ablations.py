@@ -1,0 +1,213 @@
+"""What is each part worth: the same short training again and again, with one part left out.
+
+Every variant is trained for equally many steps from equally many people, and all are evaluated on
+one set of people whose gaits none of them has seen. Short trainings say how parts compare, not what
+long ones reach. Each variant runs through the commands that a user has (`synth`, `train`,
+`evaluate --suite`); what is there already is kept, so that a run that was stopped goes on.
+
+`python -m benchmarks.ablations --out DIR` takes two hours on two cores, most of it training.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.harness import machine_facts, write_results
+from benchmarks.sections import print_table, table
+
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = ROOT / "run_pipeline.py"
+GEI = "gei"
+WHOLE = "whole"
+FIGURES = {"rank1": "Rank-1", "front_side": "front-side", "eer": "EER"}
+# Views apart by 90 degrees are enough for every figure that is shown, and half the time of eight.
+TEST_VIEWS, TEST_FRAMES = 4, 30
+WARMUP = 15  # one part in so many of a training's steps
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One training.
+
+    Attributes:
+        name: of its files.
+        title: what is otherwise than with `whole`.
+        data: keys of configs/synth.yaml that its people are made with.
+        settings: keys of the training.
+        config: of the training, in configs/.
+    """
+
+    name: str
+    title: str
+    data: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    config: str = "train_smplgait_synthetic.yaml"
+
+    @property
+    def data_name(self) -> str:
+        """The same for all variants that are trained on the same data."""
+        return "-".join(["train", *(f"{key}-{value}" for key, value in sorted(self.data.items()))])
+
+
+VARIANTS = (
+    Variant(WHOLE, "SMPLGait, all of it"),
+    Variant("no-3d", "without the 3D branch", settings={"network.config.use_smpl": "false"}),
+    Variant("no-noise", "people without errors of segmentation and landmarks", {"noise": "0"}),
+    Variant("no-jitter", "everybody walks the same way every time", {"day_spread": "0"}),
+    Variant("one-outfit", "clothes stay the same within a walk", {"outfits": "walk"}),
+    Variant(
+        "narrow",
+        "half the channels",
+        settings={"network.config.channels": "[16, 32, 64]", "network.config.out_channels": "64"},
+    ),
+    Variant("few-people", "a tenth of the people", {"people": "0.1"}),
+    Variant("skeleton", "ResGCN on keypoints instead", config="train_resgcn_synthetic.yaml"),
+)
+
+
+def main() -> None:
+    """Make what is missing, evaluate, print the table, write the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for data and trainings")
+    parser.add_argument(
+        "--people", type=int, default=1000, help="that are trained on (%(default)s)"
+    )
+    parser.add_argument("--test-people", type=int, default=100, help="held out (%(default)s)")
+    parser.add_argument("--steps", type=int, default=1500, help="of each training (%(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", choices=[each.name for each in VARIANTS], help="these variants"
+    )
+    parser.add_argument("--name", default="ablations", help="of the results file (%(default)s)")
+    args = parser.parse_args()
+    chosen = [each for each in VARIANTS if args.only is None or each.name in args.only]
+    args.out.mkdir(parents=True, exist_ok=True)
+    test = made(
+        args.out / "test.gaitpack",
+        "configs/synth_test.yaml",
+        {
+            "identities": str(args.test_people),
+            "views": str(TEST_VIEWS),
+            "frames": str(TEST_FRAMES),
+            "conditions": "{nm: 2, bg: 1, cl: 1}",
+        },
+    )
+    weights = [trained(each, args.out, args.people, args.steps) for each in chosen]
+    figures = evaluated(args.out, test, weights)
+    results = report(chosen, figures, args.people, args.test_people, args.steps)
+    for shown in results["tables"]:
+        print_table(Console(highlight=False), shown)
+    path = write_results(args.name, {**results, "machine": machine_facts()})
+    print("written to", path)
+
+
+def trained(variant: Variant, out: Path, people: int, steps: int) -> Path:
+    """Train a variant, or go on with it; return its weights, named after it."""
+    weights = out / "weights" / f"{variant.name}.safetensors"
+    if weights.exists():
+        return weights
+    keys = dict(variant.data)
+    count = round(people * float(keys.pop("people", 1)))
+    data = made(
+        out / f"{variant.data_name}.gaitpack",
+        "configs/synth.yaml",
+        {**keys, "identities": str(count)},
+    )
+    run = out / variant.name
+    settings = {
+        "phases.0.steps": str(steps),
+        "phases.0.schedule.warmup_steps": str(steps // WARMUP),
+        "data.path": str(data),
+        "data.test_path": str(out / "test.gaitpack"),
+        "evaluation.every": "0",
+        "evaluation.final": "false",
+        **variant.settings,
+    }
+    command = ["train", "--config", str(ROOT / "configs" / variant.config), "--out", str(run)]
+    call([*command, *(["--resume"] if (run / "checkpoints").exists() else []), *_set(settings)])
+    (made_weights,) = run.glob("*.safetensors")
+    weights.parent.mkdir(exist_ok=True)
+    shutil.copyfile(made_weights, weights)
+    return weights
+
+
+def made(path: Path, config: str, keys: Mapping[str, str]) -> Path:
+    """Make a set of people if it is not there; return its path."""
+    if not path.exists():
+        call(["synth", "--config", str(ROOT / config), "--out", str(path), *_set(keys)])
+    return path
+
+
+def evaluated(out: Path, test: Path, weights: Sequence[Path]) -> dict[str, Any]:
+    """Return the figures of each network by its label, from one evaluation."""
+    page = out / "ablations.md"
+    command = ["evaluate", "--suite", str(test), "--weights", *map(str, weights), "--overwrite"]
+    options = {"--untrained-seeds": "0", "--lengths": str(TEST_FRAMES), "--accuracy": str(page)}
+    call([*command, *(text for option in options.items() for text in option)])
+    found: dict[str, Any] = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    return {label: each["runs"][0] for label, each in found["networks"].items()}
+
+
+def report(
+    variants: Sequence[Variant],
+    figures: Mapping[str, Any],
+    people: int,
+    test_people: int,
+    steps: int,
+) -> dict[str, Any]:
+    """Return the table as plain data, fit for `evaluate --include`."""
+    shown = {GEI: "GEI, the untrained baseline", **{each.name: each.title for each in variants}}
+    rows = [
+        [
+            title,
+            *(_percent(figures[label]["conditions"]["nm"][key]) for key in FIGURES),
+            _percent([figures[label]["clothes_cost"]]),
+        ]
+        for label, title in shown.items()
+    ]
+    header = ("training", *(f"{name}, %" for name in FIGURES.values()), "clothes cost, %")
+    return {
+        "title": "What each part is worth",
+        "text": f"Trainings of {steps} steps on {people} people, by `python -m "
+        f"benchmarks.ablations`; evaluated on {test_people} others with the errors of segmentation "
+        f"and landmarks as measured, normal walks from other views, windows of {TEST_FRAMES} "
+        "frames. Equally short for all: they say how parts compare, not what is reached. "
+        "`clothes cost` is the share of Rank-1 that is lost in other clothes.",
+        "tables": [table("One part left out at a time", header, rows)],
+        "figures": {label: figures[label]["conditions"]["nm"] for label in shown},
+    }
+
+
+def call(arguments: Sequence[str]) -> None:
+    """Run the program; end with its exit code if it fails."""
+    print("run_pipeline.py", *arguments, flush=True)
+    code = subprocess.run([sys.executable, str(PROGRAM), *arguments], check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def _set(settings: Mapping[str, str]) -> list[str]:
+    return [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
+
+
+def _percent(estimate: Sequence[float | None]) -> str:
+    """A share with its 95 % interval, where there is one."""
+    if estimate[0] is None:
+        return "–"
+    value, *interval = (100 * number for number in estimate if number is not None)
+    return f"{value:.1f}" + (f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else "")
+
+
+if __name__ == "__main__":
+    main()
