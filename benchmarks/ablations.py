@@ -11,10 +11,7 @@ long ones reach. Each variant runs through the commands that a user has (`synth`
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +19,22 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.commands import (
+    FRAMES,
+    GEI,
+    ROOT,
+    TEST_SET,
+    call,
+    evaluated,
+    made,
+    options_of,
+    percent,
+)
 from benchmarks.harness import machine_facts, write_results
 from benchmarks.sections import print_table, table
 
-ROOT = Path(__file__).resolve().parents[1]
-PROGRAM = ROOT / "run_pipeline.py"
-GEI = "gei"
 WHOLE = "whole"
 FIGURES = {"rank1": "Rank-1", "front_side": "front-side", "eer": "EER"}
-# Views apart by 90 degrees are enough for every figure that is shown, and half the time of eight.
-TEST_VIEWS, TEST_FRAMES = 4, 30
 WARMUP = 15  # one part in so many of a training's steps
 
 
@@ -95,16 +98,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     test = made(
         args.out / "test.gaitpack",
-        "configs/synth_test.yaml",
-        {
-            "identities": str(args.test_people),
-            "views": str(TEST_VIEWS),
-            "frames": str(TEST_FRAMES),
-            "conditions": "{nm: 2, bg: 1, cl: 1}",
-        },
+        "synth_test.yaml",
+        {**TEST_SET, "identities": str(args.test_people)},
     )
     weights = [trained(each, args.out, args.people, args.steps) for each in chosen]
-    figures = evaluated(args.out, test, weights)
+    figures = evaluated(args.out / "ablations.md", test, weights)
     results = report(chosen, figures, args.people, args.test_people, args.steps)
     for shown in results["tables"]:
         print_table(Console(highlight=False), shown)
@@ -121,7 +119,7 @@ def trained(variant: Variant, out: Path, people: int, steps: int) -> Path:
     count = round(people * float(keys.pop("people", 1)))
     data = made(
         out / f"{variant.data_name}.gaitpack",
-        "configs/synth.yaml",
+        "synth.yaml",
         {**keys, "identities": str(count)},
     )
     run = out / variant.name
@@ -135,28 +133,13 @@ def trained(variant: Variant, out: Path, people: int, steps: int) -> Path:
         **variant.settings,
     }
     command = ["train", "--config", str(ROOT / "configs" / variant.config), "--out", str(run)]
-    call([*command, *(["--resume"] if (run / "checkpoints").exists() else []), *_set(settings)])
+    call(
+        [*command, *(["--resume"] if (run / "checkpoints").exists() else []), *options_of(settings)]
+    )
     (made_weights,) = run.glob("*.safetensors")
     weights.parent.mkdir(exist_ok=True)
     shutil.copyfile(made_weights, weights)
     return weights
-
-
-def made(path: Path, config: str, keys: Mapping[str, str]) -> Path:
-    """Make a set of people if it is not there; return its path."""
-    if not path.exists():
-        call(["synth", "--config", str(ROOT / config), "--out", str(path), *_set(keys)])
-    return path
-
-
-def evaluated(out: Path, test: Path, weights: Sequence[Path]) -> dict[str, Any]:
-    """Return the figures of each network by its label, from one evaluation."""
-    page = out / "ablations.md"
-    command = ["evaluate", "--suite", str(test), "--weights", *map(str, weights), "--overwrite"]
-    options = {"--untrained-seeds": "0", "--lengths": str(TEST_FRAMES), "--accuracy": str(page)}
-    call([*command, *(text for option in options.items() for text in option)])
-    found: dict[str, Any] = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
-    return {label: each["runs"][0] for label, each in found["networks"].items()}
 
 
 def report(
@@ -171,8 +154,8 @@ def report(
     rows = [
         [
             title,
-            *(_percent(figures[label]["conditions"]["nm"][key]) for key in FIGURES),
-            _percent([figures[label]["clothes_cost"]]),
+            *(percent(figures[label]["conditions"]["nm"][key]) for key in FIGURES),
+            percent([figures[label]["clothes_cost"]]),
         ]
         for label, title in shown.items()
     ]
@@ -181,32 +164,12 @@ def report(
         "title": "What each part is worth",
         "text": f"Trainings of {steps} steps on {people} people, by `python -m "
         f"benchmarks.ablations`; evaluated on {test_people} others with the errors of segmentation "
-        f"and landmarks as measured, normal walks from other views, windows of {TEST_FRAMES} "
+        f"and landmarks as measured, normal walks from other views, windows of {FRAMES} "
         "frames. Equally short for all: they say how parts compare, not what is reached. "
         "`clothes cost` is the share of Rank-1 that is lost in other clothes.",
         "tables": [table("One part left out at a time", header, rows)],
         "figures": {label: figures[label]["conditions"]["nm"] for label in shown},
     }
-
-
-def call(arguments: Sequence[str]) -> None:
-    """Run the program; end with its exit code if it fails."""
-    print("run_pipeline.py", *arguments, flush=True)
-    code = subprocess.run([sys.executable, str(PROGRAM), *arguments], check=False).returncode
-    if code:
-        sys.exit(code)
-
-
-def _set(settings: Mapping[str, str]) -> list[str]:
-    return [text for key, value in settings.items() for text in ("--set", f"{key}={value}")]
-
-
-def _percent(estimate: Sequence[float | None]) -> str:
-    """A share with its 95 % interval, where there is one."""
-    if estimate[0] is None:
-        return "–"
-    value, *interval = (100 * number for number in estimate if number is not None)
-    return f"{value:.1f}" + (f" ({interval[0]:.1f} to {interval[1]:.1f})" if interval else "")
 
 
 if __name__ == "__main__":
