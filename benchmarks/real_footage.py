@@ -2,11 +2,16 @@
 
 Each track is cut in time at its own middle. Of every track that has two windows or more in each
 half, the first half makes a template and the second is named among all such tracks of the
-recording: by the nearest template, and with one name for each (those of one recording stand for
-different people; where the tracker gave one person two tracks, that counts as a mistake). Nothing
-is labelled by hand. Several recordings are searched each for itself and counted together.
+recording: by the nearest template, and with one name for each. Tracks stand for different people,
+but for those that `--same` says are one person's, who walked out and came back: each of their
+templates is right then, and no pair of theirs counts as strangers. Several recordings are searched
+each for itself and counted together.
 
-`python -m benchmarks.real_footage --source vtest.avi --weights FILE ... --cache DIR`
+`python -m benchmarks.real_footage --source vtest.avi --weights FILE ... --cache DIR \
+    --same 2,20 4,19 5,18 6,15 13,16 14,21`
+
+In vtest.avi eight people make the fourteen tracks that are long enough: six of them come twice,
+told by their clothes and faces.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,23 +86,31 @@ class Answer:
     Attributes:
         tracks: int64 [t], numbers. windows: int64 [t,2], of each half.
         distances: float32 [t,t], second halves against first halves.
+        people: int64 [t], one number for all tracks of a person; None: everybody has one track.
     """
 
     tracks: np.ndarray
     windows: np.ndarray
     distances: np.ndarray
+    people: np.ndarray | None = None
+
+    @property
+    def own(self) -> np.ndarray:
+        """bool [t,t]: both are of one person."""
+        people = self.tracks if self.people is None else self.people
+        return np.asarray(people[:, None] == people[None, :])
 
     def nearest(self) -> np.ndarray:
-        """Return bool [t]: the own first half is the nearest, and by more than a rounding."""
-        own = np.diagonal(self.distances)
-        others = self.distances + np.diag(np.full(len(own), np.inf))
-        return own * (1 + TIE) < others.min(axis=1, initial=np.inf)
+        """Return bool [t]: an own first half is the nearest, and by more than a rounding."""
+        own = np.where(self.own, self.distances, np.inf).min(axis=1, initial=np.inf)
+        others = np.where(self.own, np.inf, self.distances).min(axis=1, initial=np.inf)
+        return own * (1 + TIE) < others
 
     def one_each(self) -> np.ndarray:
-        """Return bool [t]: the own first half, if each may be named once, by the least sum."""
+        """Return bool [t]: an own first half, if each may be named once, by the least sum."""
         rows, columns = linear_sum_assignment(self.distances)
         right = np.zeros(len(self.tracks), bool)
-        right[rows] = rows == columns
+        right[rows] = self.own[rows, columns]
         return right
 
 
@@ -107,12 +120,22 @@ def main() -> None:
     parser.add_argument("--source", required=True, nargs="+", type=Path, help="recordings")
     parser.add_argument("--weights", nargs="+", type=Path, default=[], help=".safetensors")
     parser.add_argument("--cache", type=Path, required=True, help="folder for who was found")
+    parser.add_argument(
+        "--same",
+        nargs="+",
+        type=_numbers,
+        default=[],
+        metavar="TRACK,TRACK",
+        help="tracks of one person; of the only --source",
+    )
     parser.add_argument("--metric", choices=("euclidean", "cosine"), default="euclidean")
     parser.add_argument("--seeds", type=int, default=3, help="untrained networks of each shape")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--name", help="of the results file; default: the first recording's")
     args = parser.parse_args()
+    if args.same and len(args.source) > 1:
+        parser.error("--same is for one --source")
     logging.basicConfig(level=logging.WARNING)
     torch.set_num_threads(args.threads)
     console = Console(highlight=False)
@@ -122,7 +145,11 @@ def main() -> None:
     for labels in fusions(contestants):
         parts = [answers[label][0] for label in labels]
         answers[" + ".join(labels)] = [[fused(each) for each in zip(*parts, strict=True)]]
-    results = report(recordings, answers, args.metric)
+    known = {
+        label: [[with_people(each, args.same) for each in run] for run in runs_of]
+        for label, runs_of in answers.items()
+    }
+    results = report(recordings, known, args.metric)
     for shown in results["tables"]:
         print_table(console, shown)
     name = args.name or f"real_footage-{args.source[0].stem}"
@@ -186,6 +213,13 @@ def fused(answers: Sequence[Answer]) -> Answer:
     return Answer(tracks, answers[0].windows[rows], total)
 
 
+def with_people(answer: Answer, same: Sequence[Sequence[int]]) -> Answer:
+    """Return the answer, knowing which tracks are one person's: each group by its first."""
+    first = {track: group[0] for group in same for track in group}
+    people = np.array([first.get(int(track), int(track)) for track in answer.tracks], np.int64)
+    return replace(answer, people=people)
+
+
 def answer_of(halves: Halves, measure: Measure) -> Answer:
     """Compare the halves of the tracks that have enough windows in both."""
     tracks = sorted({track for track, _ in halves})
@@ -220,8 +254,9 @@ def report(
         "title": "Real footage through the whole pipeline",
         "text": f"Tracks of {names} with {MIN_WINDOWS} windows or more in each half of their "
         "time: the first half is enrolled, the second is named among all of the recording, by "
-        f"`python -m benchmarks.real_footage`. Distance {metric}. Intervals are over tracks; of "
-        "untrained networks the mean over the seeds stands with the lowest and the highest.",
+        f"`python -m benchmarks.real_footage`. {_who(answers)}Distance {metric}. Intervals are "
+        "over tracks; of untrained networks the mean over the seeds stands with the lowest and "
+        "the highest.",
         "tables": tables,
         "metric": metric,
         "figures": figures,
@@ -238,10 +273,8 @@ def _figures(run: Sequence[Answer]) -> dict[str, Any]:
     """Return one run's figures over all recordings."""
     nearest = np.concatenate([answer.nearest() for answer in run])
     one_each = np.concatenate([answer.one_each() for answer in run])
-    own = np.concatenate([np.diagonal(answer.distances) for answer in run])
-    others = np.concatenate(
-        [answer.distances[~np.eye(len(answer.distances), dtype=bool)] for answer in run]
-    )
+    own = np.concatenate([answer.distances[answer.own] for answer in run])
+    others = np.concatenate([answer.distances[~answer.own] for answer in run])
     draws = draw_people(max(len(nearest), 1), DRAWS, 0)
     ones = np.ones(len(nearest))
     return {
@@ -302,6 +335,26 @@ def chosen_contestants(weights: Sequence[Path], seeds: int) -> list[Contestant]:
     label = f"untrained {DEFAULT_NETWORK}"
     untrained = Contestant(label, "untrained", load, seeds, DEFAULT_NETWORK)
     return [baseline, untrained] if seeds else [baseline]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _who(answers: dict[str, list[list[Answer]]]) -> str:
+    """Say which tracks count as one person's, if any do."""
+    longest = max(
+        (run[0] for runs in answers.values() for run in runs), key=lambda a: len(a.tracks)
+    )
+    people = longest.tracks if longest.people is None else longest.people
+    groups = [longest.tracks[people == one].tolist() for one in np.unique(people)]
+    twice = [" and ".join(map(str, group)) for group in groups if len(group) > 1]
+    if not twice:
+        return ""
+    return (
+        f"The {len(longest.tracks)} tracks are {len(groups)} people's, told by their clothes: "
+        f"{', '.join(twice)} are one person's each, and any template of theirs is right. "
+    )
 
 
 def _shown(progress: Progress, task: TaskID) -> Callable[[int, int], None]:

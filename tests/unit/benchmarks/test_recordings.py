@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.real_footage import Answer, Half, answer_of, answers_of, fused, report
+from benchmarks.real_footage import Answer, Half, answer_of, answers_of, fused, report, with_people
 from benchmarks.recorded_people import (
     Life,
     Recording,
@@ -164,6 +164,20 @@ def test_golden_nearest_and_one_name_each() -> None:
     assert first[1:3] == ["3", "2"] and first[4] == "3"
     assert second[2] == "1.0 (0 to 2)"
     assert results["tables"][1]["rows"][0][3:] == ["taken for 7", "taken for 7"]
+
+
+def test_golden_two_tracks_of_one_person() -> None:
+    distances = np.array([[0.3, 0.2, 0.9], [0.9, 0.8, 0.1], [0.9, 0.3, 0.5]], np.float32)
+    apart = Answer(np.array([4, 7, 9]), np.full((3, 2), 2), distances)
+    assert apart.nearest().tolist() == [False, False, False]
+    answer = with_people(apart, [[7, 4]])
+    assert answer.own.tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+    assert answer.nearest().tolist() == [True, False, False], "4 is named by 7's first half"
+    recording = Recording("a.avi", Path("a"), {}, {t: Life(0, 1) for t in (4, 7, 9)})
+    results = report([recording], {"gei": [[answer]]}, "euclidean")
+    assert results["tables"][0]["rows"][0][2] == "1"
+    assert "The 3 tracks are 2 people's" in results["text"] and "4 and 7 are one" in results["text"]
+    assert "people's" not in report([recording], {"gei": [[apart]]}, "euclidean")["text"]
 
 
 def test_golden_fusion_is_over_the_tracks_that_all_could_read() -> None:
