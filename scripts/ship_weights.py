@@ -200,7 +200,9 @@ def card_of(head: str, runs: Sequence[Run], recipes: Sequence[str], machine: str
     for place, run in enumerate(runs, 1):
         settings.setdefault(_settings(run.manifest), []).append(str(place))
     said = [
-        text if len(settings) == 1 else f"Of training {' and '.join(places)}: {text}"
+        (text[0].upper() + text[1:])
+        if len(settings) == 1
+        else f"Of training {' and '.join(places)}: {text}"
         for text, places in settings.items()
     ]
     commands = [
