@@ -237,7 +237,7 @@ def card_of(head: str, runs: Sequence[Run], recipes: Sequence[str], machine: str
 def _settings(manifest: Mapping[str, Any]) -> str:
     asked = ", ".join(f"{key} {_plain(value)}" for key, value in manifest["config"].items())
     return (
-        f"Settings: {asked}. Digest of the code that made it: {manifest['made_by']['code'][:16]}."
+        f"settings: {asked}. Digest of the code that made it: {manifest['made_by']['code'][:16]}."
     )
 
 
