@@ -88,7 +88,8 @@ def test_golden_standing_foot_does_not_skate(bend):
     assert len(slid) > 0.8 * len(moved)  # somebody who walks has a foot down
     # In metres a frame of 40 ms; a walker covers 45 mm in that time.
     assert np.median(slid) < 0.004
-    assert np.percentile(slid, 95) < 0.012
+    # Legs whose numbers are drawn one by one do not quite fit each other (decision 008).
+    assert np.percentile(slid, 95) < 0.02
 
 
 def test_golden_walker_stands_on_the_floor():
