@@ -33,6 +33,7 @@ from pipeline.errors import GaitError  # noqa: E402
 from stages.embed.checkpoint import load_network  # noqa: E402
 from stages.embed.shipped import SHIPPED_WEIGHTS  # noqa: E402
 from stages.embed.training.config import TrainConfig  # noqa: E402
+from stages.embed.training.resuming import ASIDE, differences  # noqa: E402
 from stages.embed.weights import network_of  # noqa: E402
 
 GEI = "gei"
@@ -57,20 +58,6 @@ LIMITS = """\
 - Vectors of other weights cannot be compared with these.
 - Gait is biometric data: see docs/privacy.md.
 """
-
-
-# What a run may do otherwise than the configuration says: where its data lay, and on what it ran.
-OWN_OF_A_RUN = {
-    "data",
-    "init",
-    "evaluation",
-    "checkpoints",
-    "log_every",
-    "pictures_every",
-    "workers",
-    "threads",
-    "device",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +110,9 @@ def _run(folder: Path, config: Path, manifest: Path) -> Run:
         load_model(path, TrainConfig, {}, (), hint="").to_dict()
         for path in (folder / "config.yaml", config)
     )
-    other = [key for key in should if key not in OWN_OF_A_RUN and should[key] != did[key]]
-    if other:
-        raise ValueError(f"{folder} was made with another {', '.join(other)} than {config} says")
+    if other := differences(did, should, ("data", *ASIDE)):
+        keys = ", ".join(key for key, _, _ in other)
+        raise ValueError(f"{folder} was made with another {keys} than {config} says")
     made = json.loads(manifest.read_text(encoding="utf-8"))
     if made.get("config", {}).get("split") != "train":
         raise ValueError(f"{manifest} is no manifest of synthetic training data")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,11 +11,8 @@ from pipeline.errors import ConfigError
 from stages.embed.training.config import TrainConfig
 
 SHOWN = 10
-# What does not change the numbers, by the beginning of the key. The data are compared by what they
-# hold, not by where they lie; `init` was read long ago.
-HARMLESS = (
-    "data.path",
-    "data.partition",
+# What does not change the numbers, by the beginning of the key; `init` was read long ago.
+ASIDE = (
     "init",
     "evaluation",
     "checkpoints",
@@ -23,10 +20,16 @@ HARMLESS = (
     "pictures_every",
     "workers",
     "threads",
+    "device",
+)
+HARMLESS = (
+    *ASIDE,
+    # Compared by what they hold, not by where they lie.
+    "data.path",
+    "data.partition",
     # Compared by what they came to, since `auto` and its outcome are one and the same.
     "precision",
     "memory_format",
-    "device",
 )
 
 
@@ -41,14 +44,12 @@ def check_same_course(stored: Mapping[str, Any], config: TrainConfig, step: int)
     Raises:
         ConfigError: naming every value that differs.
     """
-    before, now = flatten(_with_defaults(stored)), flatten(config.to_dict())
-    harmless = set()
+    harmless = list(HARMLESS)
     if config.phases[-1].schedule.kind == "milestones":
-        harmless.add(f"phases.{len(config.phases) - 1}.steps")
+        harmless.append(f"phases.{len(config.phases) - 1}.steps")
     differing = [
-        f"{key}: {before.get(key)!r} in the checkpoint, {now.get(key)!r} now"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in harmless and not _is_harmless(key)
+        f"{key}: {before!r} in the checkpoint, {now!r} now"
+        for key, before, now in differences(_with_defaults(stored), config.to_dict(), harmless)
     ]
     if differing:
         more = f"\n  and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
@@ -64,6 +65,22 @@ def check_same_course(stored: Mapping[str, Any], config: TrainConfig, step: int)
             f"{step} steps are done, the phases now have {total}",
             hint="Take the run's own config.yaml, or more steps.",
         )
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], harmless: Sequence[str]
+) -> list[tuple[str, Any, Any]]:
+    """Return key, value before and value now wherever two configurations differ.
+
+    Args:
+        harmless: what may differ, by the beginning of the key.
+    """
+    one, other = flatten(before), flatten(now)
+    return [
+        (key, one.get(key), other.get(key))
+        for key in sorted(one.keys() | other.keys())
+        if one.get(key) != other.get(key) and not _begins(key, harmless)
+    ]
 
 
 def _with_defaults(stored: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -102,5 +119,5 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _is_harmless(key: str) -> bool:
-    return any(key == name or key.startswith((f"{name}.", f"{name}_")) for name in HARMLESS)
+def _begins(key: str, names: Sequence[str]) -> bool:
+    return any(key == name or key.startswith((f"{name}.", f"{name}_")) for name in names)
