@@ -5,7 +5,7 @@ one set of people whose gaits none of them has seen. Short trainings say how par
 long ones reach. Each variant runs through the commands that a user has (`synth`, `train`,
 `evaluate --suite`); what is there already is kept, so that a run that was stopped goes on.
 
-`python -m benchmarks.ablations --out DIR` takes two hours on two cores, most of it training.
+`python -m benchmarks.ablations --out DIR`; nearly all of its time is training.
 """
 
 from __future__ import annotations
