@@ -28,7 +28,7 @@ from benchmarks.harness import machine_facts, spread, write_results
 LENGTH = 30
 TRACKS = (1, 4, 16, 64)
 STRIDES = (1, 4, 8, 30)
-NETWORKS = ("smplgait", "gaitgln", "resgcn", "gei")
+NETWORKS = ("joined", "smplgait", "smplrows", "gaitgln", "resgcn", "gei")
 MB = 1e6
 
 Case = dict[str, Any]
@@ -73,7 +73,7 @@ def _cases(args: argparse.Namespace) -> Iterator[Case]:
                 common = {"network": network, "runtime": runtime, "tracks": tracks}
                 common |= {"threads": args.threads, "seconds": args.seconds}
                 yield {**common, "way": "whole", "stride": None}
-                if network in ("smplgait", "gaitgln"):
+                if network not in ("resgcn", "gei"):
                     for stride in args.strides:
                         yield {**common, "way": "streamed", "stride": stride}
 

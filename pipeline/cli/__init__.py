@@ -24,6 +24,7 @@ COMMANDS = (
     "embed",
     "train",
     "project",
+    "join",
     "evaluate",
     "calibrate",
     "pack",

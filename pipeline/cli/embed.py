@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=NETWORKS,
         default="gei",
         help="gei: mean silhouette, needs no weights; smplgait: silhouettes and bodies; gaitgln: "
-        "silhouettes; resgcn: keypoints",
+        "silhouettes; resgcn: keypoints; smplrows: bodies; joined: what its members read",
     )
     parser.add_argument(
         "--weights",

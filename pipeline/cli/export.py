@@ -107,8 +107,11 @@ def run(args: argparse.Namespace) -> int:
 
     require_onnx()
     network, weights_hash = load_any(args.weights, args.network, args.height)
-    if args.no_smpl and THETA not in network.reads:
-        raise UsageError(f"--no-smpl: {args.network} with these weights reads no bodies anyway")
+    if args.no_smpl and not network.needs_no_bodies:
+        raise UsageError(
+            f"--no-smpl: {args.network} with these weights reads "
+            + ("nothing but bodies" if THETA in network.reads else "no bodies anyway")
+        )
     folder = args.out or args.weights.parent
     exported = export_onnx(
         network,

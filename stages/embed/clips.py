@@ -17,11 +17,13 @@ def check_clip(clip: Clip, silhouette_hw: tuple[int, int] | None, reads: tuple[s
     Raises:
         InputError: saying what was expected and what came.
     """
-    if len(clip.silhouettes) == 0 and len(clip.keypoints_px) == 0:
+    if not any(map(len, (clip.silhouettes, clip.keypoints_px, clip.theta))):
         raise InputError("silhouettes: expected one frame or more, got none")
     if silhouette_hw is not None:
         _check_silhouettes(clip.silhouettes, silhouette_hw)
-    frames = len(clip.silhouettes) if silhouette_hw is not None else len(clip.keypoints_px)
+        frames = len(clip.silhouettes)
+    else:
+        frames = len(clip.keypoints_px if "keypoints" in reads else clip.theta)
     if "theta" in reads:
         if len(clip.theta) == 0:
             raise InputError(

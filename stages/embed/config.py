@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-NetworkName = Literal["gei", "smplgait", "gaitgln", "resgcn"]
+NetworkName = Literal["gei", "smplgait", "gaitgln", "resgcn", "smplrows", "joined"]
 RuntimeName = Literal["auto", "torch", "onnx", "tensorrt"]
 NETWORKS: tuple[str, ...] = get_args(NetworkName)
 RUNTIMES: tuple[str, ...] = get_args(RuntimeName)
@@ -21,7 +21,8 @@ class Config(BaseModel):
     network: NetworkName = Field(
         "smplgait",
         description="smplgait: silhouettes and bodies; gaitgln: silhouettes; resgcn: keypoints; "
-        "gei: mean silhouette, the baseline without weights",
+        "smplrows: bodies; joined: what its members read; gei: mean silhouette, the baseline "
+        "without weights",
     )
     weights: Path | None = Field(
         None,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.errors import ConfigError
 from stages.embed.clips import check_clip
 from stages.embed.interface import Clip
 from stages.embed.networks.interface import KEYPOINTS, SILHOUETTES, THETA, GaitNetwork
@@ -48,8 +49,17 @@ class NetworkFacts:
 def facts_of(
     network: GaitNetwork, weights_hash: str, *, use_smpl: bool = True, trained: bool = True
 ) -> NetworkFacts:
-    """Return the facts of a network with these weights."""
-    muted = THETA in network.reads and not use_smpl
+    """Return the facts of a network with these weights.
+
+    Raises:
+        ConfigError: it shall do without bodies and reads nothing else.
+    """
+    if not use_smpl and network.reads == (THETA,):
+        raise ConfigError(
+            f"{network.name} reads bodies and nothing else, and shall do without them",
+            hint="Leave out --no-smpl (embed.use_smpl=false), or choose another network.",
+        )
+    muted = network.needs_no_bodies and not use_smpl
     return NetworkFacts(
         name=network.name,
         # The same weights without their bodies give other vectors, which must not be compared.

@@ -11,8 +11,8 @@ from stages.embed.networks.interface import SILHOUETTES, THETA, GaitNetwork
 class FramePart(nn.Module):
     """`frame_part` of a network that pools, from bytes.
 
-    In: silhouettes uint8 [m,h,w] 0..255 and, unless muted, theta float32 [m,85]. Out: features, of
-    the weights' dtype.
+    In: what the network reads: silhouettes uint8 [m,h,w] 0..255 and, unless muted, theta float32
+    [m,85]. Out: features, of the weights' dtype.
     """
 
     def __init__(self, network: GaitNetwork, use_smpl: bool = True) -> None:
@@ -22,10 +22,13 @@ class FramePart(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(self.reads, inputs, strict=True))
-        silhouettes = given[SILHOUETTES].to(self.dtype) / 255.0
-        rest = (given.get(name) for name in self.network.reads if name != SILHOUETTES)
-        cast = (None if rows is None else rows.to(self.dtype) for rows in rest)
-        return self.network.frame_part(silhouettes, *cast)
+        cast = (self._cast(name, given.get(name)) for name in self.network.reads)
+        return self.network.frame_part(*cast)
+
+    def _cast(self, name: str, rows: Tensor | None) -> Tensor | None:
+        if rows is None:
+            return None
+        return rows.to(self.dtype) / 255.0 if name == SILHOUETTES else rows.to(self.dtype)
 
     @property
     def dtype(self) -> torch.dtype:

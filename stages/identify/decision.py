@@ -28,6 +28,8 @@ THRESHOLDS: Mapping[str, float] = {
     "smplgait": 0.5,
     "gaitgln": 0.5,
     "resgcn": 0.5,
+    "smplrows": 0.5,
+    "joined": 0.5,
     "gei": 0.49,
 }
 DEFAULT_THRESHOLD = 0.5

@@ -25,7 +25,6 @@ from stages.embed.gei import GaitEnergyImage
 from stages.embed.interface import Embedder
 from stages.embed.loading import load_embedder
 from stages.embed.networks.catalogue import build_network
-from stages.embed.networks.interface import THETA
 from stages.embed.weights import network_of
 
 Role = Literal["baseline", "untrained", "network", "variant", "fusion"]
@@ -82,7 +81,7 @@ def contestants_of(
             load = partial(untrained_embedder, name, shape, device=options.device)
             untrained[key] = Contestant(f"untrained {label}", "untrained", load, seeds, name)
         trained.append(Contestant(label, "network", _loader(config), network=name))
-        if without_smpl and THETA in network.reads:
+        if without_smpl and network.needs_no_bodies:
             muted = _loader(config.model_copy(update={"use_smpl": False}))
             trained.append(Contestant(f"{label} without bodies", "variant", muted, network=name))
     return [baseline, *untrained.values(), *trained]

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from stages.embed.networks.gaitgln import GaitGLN, GaitGLNConfig
 from stages.embed.networks.interface import GaitNetwork
-from stages.embed.networks.resgcn import ResGCN, ResGCNConfig
-from stages.embed.networks.smplgait import SMPLGait, SMPLGaitConfig
+from stages.embed.networks.joined import Joined, JoinedConfig
+from stages.embed.networks.single import SINGLE, Entry
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A network's class and its config's."""
-
-    network: type[GaitNetwork]
-    config: Callable[..., Any]
-
-
-CATALOGUE: Mapping[str, Entry] = {
-    "smplgait": Entry(SMPLGait, SMPLGaitConfig),
-    "gaitgln": Entry(GaitGLN, GaitGLNConfig),
-    "resgcn": Entry(ResGCN, ResGCNConfig),
-}
+CATALOGUE: Mapping[str, Entry] = {**SINGLE, "joined": Entry(Joined, JoinedConfig)}
 
 
 def build_network(name: str, config: Mapping[str, Any]) -> GaitNetwork:

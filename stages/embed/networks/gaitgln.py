@@ -149,6 +149,7 @@ class GaitGLN(GaitNetwork):
 
     name = NAME
     pools = True
+    feature_count = 3
     reads = (SILHOUETTES,)
 
     def __init__(self, config: GaitGLNConfig | None = None) -> None:

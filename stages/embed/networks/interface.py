@@ -33,6 +33,7 @@ class GaitNetwork(nn.Module):
         config: a frozen dataclass of plain values: what decides the shapes of the weights.
         reads: of `SILHOUETTES`, `THETA`, `KEYPOINTS`, what it takes, in that order.
         pools: see above.
+        feature_count: how many features `frame_part` returns.
         parts_are_views: its parts are the same thing looked at in several ways, so that a
             projection takes each alone; else it takes all of them together.
     """
@@ -41,7 +42,13 @@ class GaitNetwork(nn.Module):
     config: Any
     reads: tuple[str, ...]
     pools: bool
+    feature_count: int = 1
     parts_are_views: bool = False
+
+    @property
+    def needs_no_bodies(self) -> bool:
+        """It reads bodies and something else, and can do without the bodies."""
+        return THETA in self.reads and len(self.reads) > 1
 
     @property
     def vector_shape(self) -> tuple[int, int]:

@@ -5,7 +5,8 @@ nor which of their directions views and clothes turn. Both are learnt afterwards
 the embeddings of the training set: linear discriminant analysis (Fisher, "The Use of Multiple
 Measurements in Taxonomic Problems", 1936), each direction weighted by how much of what varies along
 it is the person, as probabilistic linear discriminant analysis does (Ioffe, "Probabilistic Linear
-Discriminant Analysis", ECCV 2006). See `stages.embed.training.discriminant`.
+Discriminant Analysis", ECCV 2006). See `stages.embed.training.discriminant`. Network and projection
+may then be trained on together (configs/train_smplgait_together.yaml).
 """
 
 from __future__ import annotations
@@ -35,4 +36,4 @@ def check_projection(config: object) -> None:
     if isinstance(numbers, bool) or not isinstance(numbers, int) or not 0 <= numbers <= LARGEST:
         raise ValueError(f"projection must lie in 0..{LARGEST}, got {numbers!r}")
     if numbers and classes:
-        raise ValueError("projection comes after the training: classes read the parts")
+        raise ValueError("a projection leaves no parts, which classes read: leave one of them out")

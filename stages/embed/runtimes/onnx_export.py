@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError, WeightsError
-from stages.embed.networks.interface import THETA, GaitNetwork
+from stages.embed.networks.interface import GaitNetwork
 from stages.embed.parts import FramePart, HeadPart
 from stages.embed.runtimes.atomic_write import write_atomically
 from stages.embed.runtimes.exported_files import (
@@ -117,7 +117,7 @@ def export_onnx(
     require_onnx()
     network = copy.deepcopy(network).eval().requires_grad_(False).float().cpu()
     network.drop_training_parts()
-    muted = THETA in network.reads and not use_smpl
+    muted = network.needs_no_bodies and not use_smpl
     operators: dict[str, Mapping[str, int]] = {}
     try:
         with tempfile.TemporaryDirectory(prefix=f".{stem}.", dir=folder) as made:

@@ -57,7 +57,9 @@ class DataConfig(Block):
 class NetworkConfig(Block):
     """Which network is trained."""
 
-    name: Literal["smplgait", "gaitgln", "resgcn"] = Field(description="the network")
+    name: Literal["smplgait", "gaitgln", "resgcn", "smplrows", "joined"] = Field(
+        description="the network"
+    )
     config: dict[str, Any] = Field(
         default_factory=dict,
         description="the network's own settings; class_num is filled in from the data",

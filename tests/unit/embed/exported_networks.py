@@ -10,7 +10,7 @@ from pathlib import Path
 from embed_clips import network_of
 
 from stages.embed.networks.catalogue import CATALOGUE
-from stages.embed.networks.interface import THETA, GaitNetwork
+from stages.embed.networks.interface import GaitNetwork
 from stages.embed.runtimes.exported_files import Wanted, stem_of
 from stages.embed.runtimes.onnx_export import Export, Precision, export_onnx
 
@@ -20,7 +20,7 @@ WEIGHTS_HASH = "0123456789abcdef"
 VARIANTS = [
     (name, use_smpl)
     for name in sorted(CATALOGUE)
-    for use_smpl in ((True, False) if THETA in network_of(name).reads else (True,))
+    for use_smpl in ((True, False) if network_of(name).needs_no_bodies else (True,))
 ]
 
 

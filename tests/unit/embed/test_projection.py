@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,24 @@ from pipeline.errors import InputError
 from stages.embed.checkpoint import load_network, save_network
 from stages.embed.networks.gaitgln import GaitGLN, GaitGLNConfig
 from stages.embed.networks.interface import GaitNetwork
+from stages.embed.networks.joined import Joined, JoinedConfig
 from stages.embed.networks.resgcn import ResGCN, ResGCNConfig
 from stages.embed.networks.smplgait import SMPLGait, SMPLGaitConfig
+from stages.embed.networks.smplrows import SMPLRows, SMPLRowsConfig
 from stages.embed.training.discriminant import fit_discriminant, rows_of, with_projection
 from tests.walkers import write_dataset
 
 SMPLGAIT = SMPLGaitConfig(channels=(4, 4, 4), out_channels=6, unit=True)
 GLN = GaitGLNConfig(channels=(4, 4, 4), lateral_channels=8, out_channels=6, unit=True)
 RESGCN = ResGCNConfig(branch_channels=(8, 8, 8), main_channels=(8, 8), reduction=2, out_channels=6)
+
+ROWS = SMPLRowsConfig(width=8, pooled=8, depth=1, out_channels=6)
+BOTH = JoinedConfig(
+    members=tuple(
+        {"network": name, "config": asdict(config)}
+        for name, config in (("smplgait", SMPLGAIT), ("smplrows", ROWS))
+    )
+)
 
 
 def crowd(people: int, each: int, seed: int = 0) -> tuple[np.ndarray, list[str]]:
@@ -72,10 +83,14 @@ def network_and_inputs(name: str) -> tuple[GaitNetwork, tuple[torch.Tensor, ...]
         return SMPLGait(SMPLGAIT).eval(), (silhouettes, torch.randn(5, 4, 85))
     if name == "gaitgln":
         return GaitGLN(GLN).eval(), (silhouettes,)
+    if name == "smplrows":
+        return SMPLRows(ROWS).eval(), (torch.randn(5, 4, 85),)
+    if name == "joined":
+        return Joined(BOTH).eval(), (silhouettes, torch.randn(5, 4, 85))
     return ResGCN(RESGCN).eval(), (torch.rand(5, 12, 17, 3) * 40,)
 
 
-@pytest.mark.parametrize("name", ["smplgait", "gaitgln", "resgcn"])
+@pytest.mark.parametrize("name", ["smplgait", "gaitgln", "resgcn", "smplrows", "joined"])
 def test_parity_projection_behind_a_network(name: str, tmp_path: Path) -> None:
     network, inputs = network_and_inputs(name)
     with torch.inference_mode():
@@ -109,11 +124,13 @@ def test_parity_projection_behind_a_network(name: str, tmp_path: Path) -> None:
         with_projection(grown, found)
 
 
-@pytest.mark.parametrize("config", [SMPLGaitConfig, GaitGLNConfig, ResGCNConfig])
+@pytest.mark.parametrize(
+    "config", [SMPLGaitConfig, GaitGLNConfig, ResGCNConfig, SMPLRowsConfig, JoinedConfig]
+)
 def test_exception_projection_is_a_number_and_has_no_classes(config: Any) -> None:
     with pytest.raises(ValueError, match=r"projection must lie in 0\.\.4096, got -1"):
         config(projection=-1)
-    with pytest.raises(ValueError, match="classes read the parts"):
+    with pytest.raises(ValueError, match="leaves no parts, which classes read"):
         config(projection=8, class_num=3)
 
 

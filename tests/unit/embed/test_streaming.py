@@ -26,7 +26,7 @@ from stages.embed.streaming import (
 )
 
 TOLERANCE = 1e-4  # of the vector's largest number
-POOLING = ("smplgait", "gaitgln")
+POOLING = ("smplgait", "gaitgln", "smplrows", "joined")
 
 
 def walk(seed: int, frames: int) -> Window:
