@@ -1,14 +1,15 @@
 """Put a training's weights among those that come with the program, with a model card.
 
     python scripts/ship_weights.py --run parts configs/train_smplgait_synthetic.yaml \
-        train.manifest.json --run together configs/train_smplgait_together.yaml \
-        train.manifest.json --accuracy docs/accuracy.json --machine TEXT
+        train.manifest.json --run joined configs/train_joined_synthetic.yaml train.manifest.json \
+        --accuracy docs/accuracy.json --machine TEXT
 
 Each --run is the folder of a `run_pipeline.py train`, the configuration in the repository that it
 was made with, and the manifest of its data, which must have been made by `run_pipeline.py synth`:
-weights made from other data may not be handed out. Several runs each began with what the one before
-made. The card says what the weights were made from and how (from the runs), what they reach (from
-the evaluation, which must have had these very weights), and where they end.
+weights made from other data may not be handed out. Several runs are told in their order, with the
+commands that head their configurations. The card says what the weights were made from and how
+(from the runs), what they reach (from the evaluation, which must have had these very weights), and
+where they end.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def main() -> None:
     )
     parser.add_argument("--accuracy", type=Path, required=True, help="JSON of evaluate --suite")
     parser.add_argument(
-        "--weights", type=Path, help="what `project` made of the last run's weights"
+        "--weights", type=Path, help="what `project` or `cohort` made of the last run's weights"
     )
     parser.add_argument("--machine", required=True, help="where and how long it was trained")
     parser.add_argument("--out", type=Path, default=SHIPPED_WEIGHTS, help="folder to write to")
@@ -128,7 +129,8 @@ def ship(
         ValueError: a run is not finished, or the evaluation is of other weights.
     """
     trained = [_weights_of(run.folder) for run in runs]
-    name = network_of(trained[-1])
+    names = [network_of(path) for path in trained]
+    name = names[-1]
     _, trained_hash = load_network(trained[-1], name)
     weights = projected or trained[-1]
     network, weights_hash = load_network(weights, name)
@@ -140,13 +142,18 @@ def ship(
     ]
     if not ours:
         raise ValueError(f"{accuracy} has no network with the weights {weights_hash}")
-    cards = [(run.folder / f"{name}.md").read_text(encoding="utf-8") for run in runs]
+    cards = [
+        (run.folder / f"{each}.md").read_text(encoding="utf-8")
+        for run, each in zip(runs, names, strict=True)
+    ]
     c, p = network.vector_shape
     head = re.sub(
         r"turns a walk into \d+ x \d+ numbers", f"turns a walk into {c} x {p} numbers", cards[-1]
     ).replace(trained_hash, weights_hash)
-    numbers = [load_network(path, name)[0].config.projection for path in (*trained, weights)]
-    recipes = [_recipe(*each) for each in zip(cards, pairwise(numbers), strict=True)]
+    recipes = [
+        _recipe(card, *each)
+        for card, each in zip(cards, pairwise((*trained, weights)), strict=True)
+    ]
     card = card_of(head, runs, recipes, machine)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, out / f"{name}.safetensors")
@@ -168,16 +175,29 @@ def _weights_of(folder: Path) -> Path:
     return found[0]
 
 
-def _recipe(card: str, numbers: tuple[int, int]) -> str:
-    """What a training's card says of how, and of the step that follows it, if one does."""
+def _recipe(card: str, trained: Path, following: Path) -> str:
+    """What a training's card says of how, and of the step that follows it, if one does.
+
+    Args:
+        trained: the training's weights. following: the next training's, or what ships.
+    """
     recipe = card.partition("## Figures")[0].partition("## Recipe")[2].strip()
-    before, after = numbers
-    if before == after:
+    name, next_name = network_of(trained), network_of(following)
+    if name != next_name:
         return recipe
-    return (
-        f"{recipe}\n\nThen the parts were brought together in {after} numbers, learnt from the "
-        "embeddings of the same data (`run_pipeline.py project`)."
-    )
+    before, after = (load_network(path, name)[0].export_config() for path in (trained, following))
+    steps = [recipe]
+    if before["projection"] != after["projection"]:
+        steps.append(
+            f"Then the parts were brought together in {after['projection']} numbers, learnt from "
+            "the embeddings of the same data (`run_pipeline.py project`)."
+        )
+    if before.get("cohort", 0) != after.get("cohort", 0):
+        steps.append(
+            f"Then {after['cohort']} people of the same data were taken for a cohort, by which "
+            "the length of an embedding says how crowded its place is (`run_pipeline.py cohort`)."
+        )
+    return "\n\n".join(steps)
 
 
 def card_of(head: str, runs: Sequence[Run], recipes: Sequence[str], machine: str) -> str:
@@ -194,7 +214,8 @@ def card_of(head: str, runs: Sequence[Run], recipes: Sequence[str], machine: str
     ]
     commands = [
         line[1:].removeprefix("   ")
-        for line in runs[0].config.read_text(encoding="utf-8").splitlines()
+        for run in runs
+        for line in run.config.read_text(encoding="utf-8").splitlines()
         if line.startswith("#   ")
     ]
     many = len(recipes) > 1

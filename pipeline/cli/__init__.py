@@ -25,6 +25,7 @@ COMMANDS = (
     "train",
     "project",
     "join",
+    "cohort",
     "evaluate",
     "calibrate",
     "pack",

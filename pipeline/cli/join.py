@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.errors import OutputExistsError, UsageError, WeightsError
+from pipeline.cli.new_weights import add_out_arguments, check_out
+from pipeline.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from stages.embed.networks.joined import Joined
@@ -36,10 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="what each counts in the joined similarity; default: all the same",
     )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the new weights, .safetensors"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    add_out_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,12 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.shares and len(args.shares) != len(args.weights):
         raise UsageError(f"{len(args.weights)} weights want as many shares, got {args.shares}")
-    if args.out.is_dir() or not args.out.parent.is_dir() or args.out.suffix != ".safetensors":
-        raise UsageError(
-            f"cannot write {args.out}: it must be a .safetensors file in a folder that exists"
-        )
-    if args.out.exists() and not args.overwrite:
-        raise OutputExistsError(f"{args.out} exists", hint="Give --overwrite to replace it.")
+    check_out(args)
     from stages.embed.checkpoint import save_network
 
     network = joined(args.weights, args.shares)

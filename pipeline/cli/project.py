@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.cli.options import printable
-from pipeline.errors import InputError, OutputExistsError, UsageError
-
-if TYPE_CHECKING:
-    from stages.embed.data.interface import SequenceStore
+from pipeline.cli.new_weights import (
+    add_out_arguments,
+    add_training_set_arguments,
+    check_out,
+    embedded,
+    people_of,
+)
+from pipeline.errors import InputError, UsageError
 
 HELP = "bring the parts of a network's embeddings together, learnt from its training set"
 NUMBERS = 200
@@ -27,31 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "by (linear discriminant analysis). Embeddings become shorter, and the weights others: "
         "people must be enrolled anew."
     )
-    parser.add_argument("--weights", type=Path, required=True, metavar="FILE", help=".safetensors")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="DIR|FILE",
-        help="what the network was trained on: a folder of id/type/view/ or a packed file",
-    )
-    parser.add_argument(
-        "--partition", type=Path, metavar="JSON", help="take its TRAIN_SET only; default: everybody"
-    )
+    add_training_set_arguments(parser)
     parser.add_argument(
         "--numbers", type=int, default=NUMBERS, metavar="N", help="of an embedding (%(default)s)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--precision",
-        choices=("float32", "bfloat16"),
-        default="float32",
-        help="to embed in; bfloat16 is faster where the processor has AMX (%(default)s)",
-    )
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="FILE", help="the new weights, .safetensors"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+    add_out_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -65,23 +45,13 @@ def run(args: argparse.Namespace) -> int:
 
     if not 1 <= args.numbers <= LARGEST:
         raise UsageError(f"--numbers must lie in 1..{LARGEST}, got {args.numbers}")
-    if args.out.is_dir() or not args.out.parent.is_dir() or args.out.suffix != ".safetensors":
-        raise UsageError(
-            f"cannot write {args.out}: it must be a .safetensors file in a folder that exists"
-        )
-    if args.out.exists() and not args.overwrite:
-        raise OutputExistsError(f"{args.out} exists", hint="Give --overwrite to replace it.")
+    check_out(args)
     return _project(args, Console(stderr=True, highlight=False))
 
 
 def _project(args: argparse.Namespace, console: Console) -> int:
-    import torch
-
     from stages.embed.checkpoint import embedding_only, load_network, save_network
     from stages.embed.data.opening import open_store
-    from stages.embed.devices import choose_device
-    from stages.embed.embedder import torch_embedder
-    from stages.embed.evaluation.embedding import EmbeddingLimits, embed_store, first_frames
     from stages.embed.training.discriminant import (
         fit_discriminant,
         rows_of,
@@ -90,30 +60,16 @@ def _project(args: argparse.Namespace, console: Console) -> int:
     from stages.embed.weights import network_of
 
     network, weights_hash = load_network(args.weights, network_of(args.weights))
-    if network.config.projection:
-        raise InputError(
-            f"the weights {args.weights} have a projection of {network.config.projection} numbers",
-            hint="Give those of the training itself.",
-        )
-    network = embedding_only(network)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console) as progress:
-        store = open_store(args.data)
-        indices = _chosen(store, args.partition)
-        task = progress.add_task("embedding", total=len(indices))
-        device = choose_device(args.device)
-        lower = args.precision == "bfloat16"
-        with torch.autocast(device.type, torch.bfloat16, enabled=lower):
-            found = embed_store(
-                torch_embedder(network, weights_hash, device),
-                store,
-                indices,
-                first_frames(),
-                EmbeddingLimits(),
-                lambda done, total: progress.update(task, completed=done, total=total),
+    for name, unit in (("projection", "numbers"), ("cohort", "people")):
+        if count := getattr(network.config, name, 0):
+            raise InputError(
+                f"the weights {args.weights} have a {name} of {count} {unit}",
+                hint="Give those of the training itself.",
             )
-    for name, reason in found.broken[:20]:
-        console.print(printable(f"skipped {name}: {reason}"), markup=False, soft_wrap=True)
+    store = open_store(args.data)
+    indices = people_of(store, args.partition)
+    indices = indices[:: max(1, -(-len(indices) // MAX_SEQUENCES))]  # evenly from all
+    found = embedded(args, embedding_only(network), weights_hash, store, indices, console)
     vectors = rows_of(network, found.vectors)
     discriminant = fit_discriminant(vectors, found.subjects, args.numbers)
     network, _ = load_network(args.weights, network.name)
@@ -127,17 +83,3 @@ def _project(args: argparse.Namespace, console: Console) -> int:
         soft_wrap=True,
     )
     return 0
-
-
-def _chosen(store: SequenceStore, partition: Path | None) -> list[int]:
-    """Return the places of the sequences to learn from, at most 60,000, evenly from all."""
-    chosen = list(range(len(store.entries)))
-    if partition is not None:
-        from stages.embed.data.partition import load_partition
-
-        people = set(load_partition(partition, store, ("TRAIN_SET",)).train)
-        chosen = [i for i in chosen if store.entries[i].subject in people]
-    if not chosen:
-        raise InputError("the data hold nobody to learn from")
-    step = max(1, -(-len(chosen) // MAX_SEQUENCES))
-    return chosen[::step]

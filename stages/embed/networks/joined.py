@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from stages.embed.networks.bn_necks import SeparateBNNecks
 from stages.embed.networks.interface import KEYPOINTS, SILHOUETTES, THETA, GaitNetwork
+from stages.embed.networks.local_scaling import LocalScaling, check_cohort
 from stages.embed.networks.projection import Projection, check_projection
 from stages.embed.networks.single import SINGLE, build_single
 from stages.embed.networks.smplrows import THETA_SIZE
@@ -47,6 +48,8 @@ class JoinedConfig:
         class_num: identities of the training set; 0 leaves the BNNecks out.
         projection: numbers that the joined embedding is brought to in the end, see `projection`;
             0: none.
+        cohort: people by whom lengths say how crowded an embedding's place is, see
+            `local_scaling`; 0: all lengths are 1.
 
     Lists, as files hold them, become tuples.
 
@@ -58,6 +61,7 @@ class JoinedConfig:
     shares: tuple[float, ...] = ()
     class_num: int = 0
     projection: int = 0
+    cohort: int = 0
 
     def __post_init__(self) -> None:
         for name in LISTS:
@@ -88,6 +92,9 @@ class JoinedConfig:
         if isinstance(classes, bool) or not isinstance(classes, int) or not 0 <= classes <= 1e6:
             raise ValueError(f"class_num must be a whole number in 0..1000000, got {classes!r}")
         check_projection(self)
+        check_cohort(self.cohort)
+        if self.cohort and classes:
+            raise ValueError("a cohort comes after the training: leave it or the classes out")
 
 
 def _in_full(member: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,6 +132,8 @@ class Joined(GaitNetwork):
         channels = sum(math.prod(member.vector_shape) for member in members)
         self._channels = channels
         self.projection = Projection(channels, config.projection) if config.projection else None
+        numbers = config.projection or channels
+        self.local_scaling = LocalScaling(numbers, config.cohort) if config.cohort else None
         classes = config.class_num
         self.bn_necks = SeparateBNNecks(1, channels, classes) if classes else None
 
@@ -154,7 +163,7 @@ class Joined(GaitNetwork):
         Returns:
             training_feat: triplet (embeddings [n,c,1], labels) and, with BNNecks, softmax (logits
             [n,class_num,1], labels); visual_summary: the members'; inference_feat: embeddings
-            [n,c,1], of length 1.
+            [n,c,1], of length 1 where there is no cohort.
 
         Raises:
             ValueError: for shapes that do not fit.
@@ -181,7 +190,7 @@ class Joined(GaitNetwork):
         return tuple(feature for member, own in pairs for feature in member.frame_part(*own))
 
     def head_part(self, *pooled: Tensor) -> Tensor:
-        """Return the embeddings [n,c,1], of length 1, of the members' pooled features."""
+        """Return the embeddings [n,c,1] of the members' pooled features."""
         rest = iter(pooled)
         return self._join(
             [member.head_part(*islice(rest, member.feature_count)) for member in self._networks()]
@@ -216,7 +225,9 @@ class Joined(GaitNetwork):
             for share, embedding in zip(self.config.shares, embeddings, strict=True)
         ]
         joined = torch.cat(weighted, 1).unsqueeze(-1)
-        return joined if self.projection is None else self.projection(joined)
+        if self.projection is not None:
+            joined = self.projection(joined)
+        return joined if self.local_scaling is None else self.local_scaling(joined)
 
     def _shared_out(self, inputs: Sequence[Tensor | None], dims: int) -> Iterator[list[Any]]:
         """What each member reads of `inputs`, whose first `dims` dimensions count frames.

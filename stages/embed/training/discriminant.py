@@ -113,8 +113,9 @@ def with_projection(network: GaitNetwork, found: Discriminant) -> GaitNetwork:
     Raises:
         ValueError: the network has a projection or classes, or other embeddings.
     """
-    if network.config.projection or network.config.class_num:
-        raise ValueError("a projection goes behind a network that has none, and no classes")
+    config = network.config
+    if config.projection or config.class_num or getattr(config, "cohort", 0):
+        raise ValueError("a projection goes behind a network that has none, no classes, no cohort")
     config = {
         field.name: getattr(network.config, field.name)
         for field in dataclasses.fields(network.config)

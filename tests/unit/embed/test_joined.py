@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from pipeline.cli import main
+from pipeline.errors import InputError
 from stages.embed.checkpoint import embedding_only, load_network, save_network
 from stages.embed.networks.catalogue import build_network
 from stages.embed.networks.joined import Joined, JoinedConfig
 from stages.embed.networks.smplgait import SMPLGait, SMPLGaitConfig
 from stages.embed.networks.smplrows import SMPLRows, SMPLRowsConfig
 from stages.embed.parts import FramePart, HeadPart
+from stages.embed.training.cohort import one_of_each, with_cohort
 
 SMPLGAIT = {"channels": [4, 4, 4], "out_channels": 6, "unit": True}
 SMPLROWS = {"width": 8, "pooled": 12, "depth": 1, "out_channels": 6}
@@ -188,3 +190,87 @@ def test_exception_command(
     error = capsys.readouterr().err
     assert said in error and "Traceback" not in error
     assert not (folder / "out.safetensors").exists()
+
+
+def with_crowd(**settings: Any) -> tuple[Joined, torch.Tensor]:
+    """A network with a cohort, and embeddings of the same without."""
+    net, (sils, theta) = network(**settings), inputs(20)
+    crowd = vectors(net, sils, theta).detach()
+    return with_cohort(net, crowd.numpy()), crowd
+
+
+def test_golden_lengths_say_how_crowded_a_place_is() -> None:
+    grown, crowd = with_crowd()
+    given = inputs(20)
+    found = vectors(grown, *given)
+    torch.testing.assert_close(torch.nn.functional.normalize(found, dim=1), crowd)
+    similar = alike(crowd)
+    gap = 1 - similar.topk(1).values.mean(1)  # one of twenty: itself, and nothing between
+    assert (gap < 1e-3).all()
+    others = 1 - (similar - 2 * torch.eye(20)).topk(1).values.mean(1)
+    want = torch.sqrt(others.mean() / 1e-3)
+    torch.testing.assert_close(found.norm(dim=1).flatten(), want.expand(20))
+    some = torch.nn.functional.normalize(torch.randn(7, len(crowd[0]), 1), dim=1)
+    scale = grown.local_scaling
+    assert scale is not None
+    nearest = (some.flatten(1) @ crowd.flatten(1).T).amax(1)
+    want = torch.sqrt(others.mean() / (1 - nearest))
+    torch.testing.assert_close(scale(some).norm(dim=1).flatten(), want)
+
+
+def test_golden_a_cohort_is_in_the_file_and_changes_with_nothing_else(tmp_path: Path) -> None:
+    grown, _ = with_crowd(projection=9)
+    save_network(tmp_path / "grown.safetensors", grown)
+    again, _ = load_network(tmp_path / "grown.safetensors", "joined")
+    assert again.config == grown.config and grown.config.cohort == 20
+    given = inputs()
+    torch.testing.assert_close(vectors(again, *given), vectors(grown, *given), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="a network that has none"):
+        with_cohort(grown, np.zeros((4, 9, 1), np.float32))
+    with pytest.raises(ValueError, match="expected \\(192, 1\\)"):
+        with_cohort(network(), np.zeros((4, 9, 1), np.float32))
+    for people, said in ((-1, "must lie in"), (1, "nobody who is near"), (2.5, "must lie in")):
+        with pytest.raises(ValueError, match=said):
+            JoinedConfig(cohort=people)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="leave it or the classes out"):
+        JoinedConfig(cohort=4, class_num=3)
+
+
+def test_shape_a_cohort_is_drawn_evenly_and_from_all_walks() -> None:
+    entries = [(place, f"p{place // 3}") for place in range(30)]
+    assert one_of_each(entries, 5) == [0, 7, 14, 18, 25]
+    assert len(set(one_of_each(entries, 10))) == 10
+    with pytest.raises(InputError, match="hold 10 people, a cohort of 11"):
+        one_of_each(entries, 11)
+
+
+def test_replay_command_puts_a_cohort_behind_a_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "S"
+    people = ("--identities", "3", "--views", "1", "--conditions", "nm:1", "--frames", "4")
+    assert main(["synth", "--out", str(data), *people, "--workers", "1"]) == 0
+    plain, out = tmp_path / "plain.safetensors", tmp_path / "out.safetensors"
+    save_network(plain, network())
+    words = ["cohort", "--weights", str(plain), "--data", str(data), "--device", "cpu"]
+    assert main([*words, "--people", "3", "--out", str(out)]) == 0
+    assert load_network(out, "joined")[0].config.cohort == 3
+    assert "a cohort of 3 people" in capsys.readouterr().err
+    again = ["cohort", "--weights", str(out), "--data", str(data), "--out", str(out)]
+    for wrong, code, said in (
+        ([*words, "--people", "3", "--out", str(out)], 2, "--overwrite"),
+        ([*words, "--people", "1", "--out", str(out)], 2, "--people must lie in 2..4096"),
+        ([*words, "--people", "4", "--out", str(tmp_path / "x.safetensors")], 1, "hold 3 people"),
+        ([*again, "--overwrite"], 1, "have a cohort of 3"),
+    ):
+        assert main(wrong) == code
+        error = capsys.readouterr().err
+        assert said in error and "Traceback" not in error
+
+
+def test_exception_a_cohort_behind_another_network(
+    files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--data", str(tmp_path), "--out", str(tmp_path / "x.safetensors")]
+    assert main(["cohort", "--weights", str(files[1]), *out]) == 1
+    assert "only joined ones take a cohort" in capsys.readouterr().err
