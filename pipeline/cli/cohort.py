@@ -29,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--people", type=int, default=PEOPLE, metavar="N", help="of the cohort (%(default)s)"
     )
+    parser.add_argument(
+        "--shares",
+        type=float,
+        nargs="+",
+        metavar="SHARE",
+        help="what each member counts from now on; default: as it was trained",
+    )
     add_out_arguments(parser)
 
 
@@ -47,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from stages.embed.checkpoint import embedding_only, load_network, save_network
     from stages.embed.data.opening import open_store
     from stages.embed.networks.joined import Joined
-    from stages.embed.training.cohort import one_of_each, with_cohort
+    from stages.embed.training.cohort import one_of_each, with_cohort, with_shares
     from stages.embed.weights import network_of
 
     network, weights_hash = load_network(args.weights, network_of(args.weights))
@@ -61,13 +68,15 @@ def run(args: argparse.Namespace) -> int:
             f"the weights {args.weights} have a cohort of {network.config.cohort} people",
             hint="Give those of the training itself.",
         )
+    try:
+        network = with_shares(network, args.shares or network.config.shares)
+    except ValueError as error:
+        raise UsageError(f"--shares: {error}") from error
     store = open_store(args.data)
     entries = [(i, store.entries[i].subject) for i in people_of(store, args.partition)]
     indices = one_of_each(entries, args.people)
     console = Console(stderr=True, highlight=False)
     found = embedded(args, embedding_only(network), weights_hash, store, indices, console)
-    network, _ = load_network(args.weights, network.name)
-    assert isinstance(network, Joined)
     grown = with_cohort(network, found.vectors)
     new_hash = save_network(args.out, grown)
     console.print(

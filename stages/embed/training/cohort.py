@@ -35,6 +35,13 @@ def one_of_each(entries: Sequence[tuple[int, str]], people: int) -> list[int]:
     return [of_person[name][rank % len(of_person[name])] for rank, name in enumerate(chosen)]
 
 
+def with_shares(network: Joined, shares: Sequence[float]) -> Joined:
+    """Return the network, in eval mode, with members that count otherwise; ValueError: cannot."""
+    other = Joined(dataclasses.replace(network.config, shares=tuple(shares)))
+    other.load_state_dict(network.state_dict())
+    return other.eval()
+
+
 def with_cohort(network: Joined, vectors: NDArray[np.float32]) -> Joined:
     """Return the network, in eval mode, with a cohort of these embeddings [k,c,1] behind it.
 

@@ -256,9 +256,15 @@ def test_replay_command_puts_a_cohort_behind_a_network(
     assert main([*words, "--people", "3", "--out", str(out)]) == 0
     assert load_network(out, "joined")[0].config.cohort == 3
     assert "a cohort of 3 people" in capsys.readouterr().err
+    shared = [*words, "--people", "3", "--shares", "9", "1", "--out", str(out), "--overwrite"]
+    assert main(shared) == 0
+    net, _ = load_network(out, "joined")
+    assert isinstance(net, Joined) and net.config.shares == (0.9, 0.1)
+    capsys.readouterr()
     again = ["cohort", "--weights", str(out), "--data", str(data), "--out", str(out)]
     for wrong, code, said in (
         ([*words, "--people", "3", "--out", str(out)], 2, "--overwrite"),
+        ([*words, "--shares", "1", "--out", str(tmp_path / "x.safetensors")], 2, "2 positive"),
         ([*words, "--people", "1", "--out", str(out)], 2, "--people must lie in 2..4096"),
         ([*words, "--people", "4", "--out", str(tmp_path / "x.safetensors")], 1, "hold 3 people"),
         ([*again, "--overwrite"], 1, "have a cohort of 3"),
