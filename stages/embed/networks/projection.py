@@ -27,7 +27,10 @@ class Projection(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return F.normalize(self.linear(x.float().flatten(1)), dim=1).unsqueeze(-1)
+            # A network in float16 keeps its weights so, too.
+            weight, bias = self.linear.weight.float(), self.linear.bias.float()
+            projected = F.linear(x.float().flatten(1), weight, bias)
+            return F.normalize(projected, dim=1).unsqueeze(-1)
 
 
 def check_projection(config: object) -> None:

@@ -23,5 +23,13 @@ class UnitParts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, p = x.shape
         with torch.autocast(x.device.type, enabled=False):
-            x = self.bn(x.float().reshape(n, c * p)).reshape(n, c, p)
+            x = self._normed(x.float().reshape(n, c * p)).reshape(n, c, p)
             return F.normalize(x, dim=1)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        mean, var = self.bn.running_mean, self.bn.running_var
+        if self.training or mean is None or var is None or mean.dtype == x.dtype:
+            normed: Tensor = self.bn(x)
+            return normed
+        # A network in float16 keeps its statistics so, too, and torch takes no two precisions.
+        return F.batch_norm(x, mean.float(), var.float(), eps=self.bn.eps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from stages.embed.networks.joined import Joined, JoinedConfig
 from stages.embed.networks.resgcn import ResGCN, ResGCNConfig
 from stages.embed.networks.smplgait import SMPLGait, SMPLGaitConfig
 from stages.embed.networks.smplrows import SMPLRows, SMPLRowsConfig
+from stages.embed.parts import HeadPart
+from stages.embed.training.cohort import with_cohort
 from stages.embed.training.discriminant import fit_discriminant, rows_of, with_projection
 from tests.walkers import write_dataset
 
@@ -122,6 +125,26 @@ def test_parity_projection_behind_a_network(name: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(streamed.numpy(), after, atol=1e-5)
     with pytest.raises(ValueError, match="behind a network that has none"):
         with_projection(grown, found)
+
+
+@pytest.mark.parametrize("name", ["smplgait", "gaitgln", "resgcn", "smplrows", "joined"])
+def test_parity_projection_of_a_network_in_half_precision(name: str) -> None:
+    network, inputs = network_and_inputs(name)
+    numbers = rows_of(network, np.zeros((1, *network.vector_shape), np.float32)).shape[1]
+    vectors = np.random.default_rng(0).standard_normal((60, numbers)).astype(np.float32)
+    grown = with_projection(network, fit_discriminant(vectors, [f"{i // 4}" for i in range(60)], 7))
+    if isinstance(grown, Joined):
+        grown = with_cohort(grown, np.eye(grown.vector_shape[0], dtype=np.float32)[:, :, None])
+    pooled = list(inputs)
+    with torch.inference_mode():
+        if grown.pools:
+            frames = grown.frame_part(*(x.flatten(0, 1) for x in inputs))
+            pooled = [x.unflatten(0, (5, 4)).amax(1) for x in frames]
+        want = HeadPart(grown)(*pooled)
+        halved = HeadPart(copy.deepcopy(grown).half())
+        found = halved(*(x.half() if grown.pools else x for x in pooled))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, want, atol=0.03)
 
 
 @pytest.mark.parametrize(
