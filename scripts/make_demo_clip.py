@@ -81,7 +81,7 @@ def edge_x(camera: Camera, side: int, lane_y_m: float) -> float:
 def make_scene(walkers: tuple[Walker, ...], number: int, seed: int) -> Scene:
     """What one of the cameras sees."""
     camera = make_camera(AZIMUTHS_DEG[number])
-    population = shipped_population(SPLIT)
+    population = shipped_population(SPLIT, planted=True)
     rng = np.random.default_rng([seed, number])
     passages = []
     for place, (role, walker) in enumerate(zip(CAST, walkers, strict=True)):

@@ -123,7 +123,7 @@ def draw_walks(number: int, seed: int) -> Walks:
         dress = int(rng.choice(len(DRESSES), p=DRESS_SHARES))
         who = number * WALKS + place
         walker = draw_walker(f"walker {place}", split, who, DRESSES[dress], seed)
-        gait = walker.person.walk(rng, shipped_population(split))
+        gait = walker.person.walk(rng, shipped_population(split, planted=True))
         heading = rng.uniform(0, 2 * np.pi)
         way_m = gait.pace_hz * walker.person.leg_m * WALK_S
         half = 0.5 * way_m * np.array([np.cos(heading), np.sin(heading)])

@@ -48,7 +48,7 @@ def draw_scene(settings: SceneSettings) -> Scene:
         for k in range(settings.people)
     )
     rng = np.random.default_rng((settings.seed, WAY_STREAM))
-    population = shipped_population(settings.split)
+    population = shipped_population(settings.split, planted=True)
     gaits = [walker.person.usual_gait for walker in walkers]
     speeds = [
         gait.pace_hz * walker.person.leg_m for gait, walker in zip(gaits, walkers, strict=True)
@@ -108,7 +108,7 @@ def _draw_cameras(
 
 def draw_walker(name: str, split: Split, number: int, dress: str, seed: int) -> Walker:
     """A person of the population, dressed anew for this scene; `dress` as in the settings."""
-    somebody = person(split, number)
+    somebody = person(split, number, population=shipped_population(split, planted=True))
     rng = np.random.default_rng((seed, WALKER_STREAM, number))
     kind: Dress = next((d for d in DRESSES if d == dress), DRESSES[int(rng.integers(3))])
     outfit = draw_outfit(kind, somebody, rng)
@@ -150,7 +150,7 @@ def passing_by(wanted: PassingBy) -> Scene:
     # Towards the camera is -y; seen from the left the walker goes to the picture's left, -x.
     heading = np.radians(-90.0 - wanted.azimuth_deg)
     half = 0.5 * wanted.way_m * np.array([np.cos(heading), np.sin(heading)])
-    gait = walk_of(walker, shipped_population(wanted.split), rng)
+    gait = walk_of(walker, shipped_population(wanted.split, planted=True), rng)
     arc = Arc((-half[0], -half[1]), (half[0], half[1]))
     stage = draw_place(wanted.place, np.random.default_rng((wanted.seed, PLACE_STREAM)))
     scene = Scene(

@@ -1,15 +1,16 @@
 """A population of gaits, from which as many walkers as wanted are drawn.
 
-The population is what the strides of a few dozen motion clips have in common and how they differ:
-a mean, the directions in which people differ from each other, and those in which one person's
-walks differ from each other, all on the Fourier series of stages/human/walkers/cycles.py. A new
-walker is the mean plus normal numbers along the first directions, so people come out as different
-as those who were measured, and none is any of them. A dozen people span a dozen directions, and
-nobody's arms go so strictly with their legs: half of the variance is therefore drawn limb by limb
-and number by number (a covariance shrunk towards its own blocks and diagonal; Ledoit and Wolf, "A
-Well-Conditioned Estimator for Large-Dimensional Covariance Matrices", 2004). On top come styles
-that mocap of a few people cannot teach (carried shoulders, toes out, a lazy arm), fixed for each
-walker.
+The population is what the strides of a few dozen motion clips have in common and how they differ: a
+mean, the directions in which people differ from each other, and those in which one person's walks
+differ from each other, all on the Fourier series of stages/human/walkers/cycles.py. A new walker is
+the mean plus normal numbers along these directions, so people come out as different as those who
+were measured, and none is any of them. A dozen people span a dozen directions, and nobody's arms go
+so strictly with their legs: only a quarter of the variance is therefore drawn for the whole body at
+once, the rest limb by limb, joint by joint and number by number (a covariance shrunk towards its
+own blocks and diagonal; Ledoit and Wolf, "A Well-Conditioned Estimator for Large-Dimensional
+Covariance Matrices", 2004), which foretells somebody who was left out best
+(docs/decisions/008-gaits-limb-by-limb.md). On top come styles that mocap of a few people cannot
+teach (carried shoulders, toes out, a lazy arm), fixed for each walker.
 
 The shipped file (data/gaits.npz, made by scripts/make_gait_population.py) holds two populations
 from different people, `train` and `test`, so that what is learnt from one can be tried on gaits
@@ -46,8 +47,8 @@ NUMBERS = TERMS * COORDINATES + 2
 WITHIN_DIRECTIONS = 12
 # Normal numbers beyond this are cut: the tails of a fit to a few dozen people are nobody's gait.
 MAX_DEVIATION = 2.2
-# Shares of the variance between people: of the body as a whole, each limb for itself, each number.
-WHOLE, BY_LIMB, BY_NUMBER = 0.5, 0.35, 0.15
+# Shares of the variance: of the body as a whole, of each limb, joint and number for itself.
+WHOLE, BY_LIMB, BY_JOINT, BY_NUMBER = 0.25, 0.5, 0.15, 0.1
 DURATION_RANGE_S = (0.8, 1.6)
 PACE_RANGE_HZ = (0.8, 2.6)
 
@@ -56,10 +57,11 @@ _ARMS = {side: [_J[f"{side}_shoulder"], _J[f"{side}_elbow"]] for side in ("left"
 _LEGS = {side: [_J[f"{side}_{j}"] for j in ("hip", "knee", "ankle")] for side in ("left", "right")}
 _TRUNK = [_J[name] for name in ("pelvis", "spine1", "spine2", "spine3")]
 _HANDS = [_J["left_hand"], _J["right_hand"]]
+# Legs first, with the pelvis that carries them.
 _LIMBS = (
-    [*_LEGS["left"], *_LEGS["right"], _J["left_foot"], _J["right_foot"]],
+    [_J["pelvis"], *_LEGS["left"], *_LEGS["right"], _J["left_foot"], _J["right_foot"]],
     [j for name, j in _J.items() if name.endswith(("collar", "shoulder", "elbow", "wrist"))],
-    _TRUNK,
+    [_J[name] for name in ("spine1", "spine2", "spine3")],
     [_J["neck"], _J["head"]],
 )
 
@@ -107,25 +109,40 @@ class Gait:
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """Mean [D]; between [b,D] and within [w,D], one row a standard deviation along a direction."""
+    """Mean [D]; between [b,D] and within [w,D], one row a standard deviation along a direction.
+
+    Attributes:
+        planted: draw legs whole and limb by limb only, for pictures in which one sees a foot
+            slide: hip, knee and ankle that are drawn one by one do not fit each other.
+    """
 
     mean: Floats
     between: Floats
     within: Floats
+    planted: bool = False
 
     def draw(self, rng: np.random.Generator, spread: float = 1.0) -> Floats:
         """The numbers [D] of somebody new; `spread` of 1 differs as the measured people do."""
-        count = len(self.between)
-        apart = np.sqrt(WHOLE) * _normal(rng, count) @ self.between
-        for limb in _limbs():
-            apart[limb] += np.sqrt(BY_LIMB) * _normal(rng, count) @ self.between[:, limb]
-        alone = np.sqrt(np.square(self.between).sum(axis=0))
-        apart += np.sqrt(BY_NUMBER) * _normal(rng, NUMBERS) * alone
-        return np.asarray(self.mean + spread * apart)
+        return np.asarray(self.mean + spread * self._mixed(rng, self.between))
 
     def another_day(self, rng: np.random.Generator, spread: float) -> Floats:
         """What to add to somebody's numbers [D] for one of their walks."""
-        return np.asarray(spread * _normal(rng, len(self.within)) @ self.within)
+        return np.asarray(spread * self._mixed(rng, self.within))
+
+    def _mixed(self, rng: np.random.Generator, rows: Floats) -> Floats:
+        """Numbers [D] of the covariance of `rows` [r,D], shrunk towards its blocks."""
+        drawn = np.sqrt(WHOLE) * _normal(rng, len(rows)) @ rows
+        for limb in _limbs():
+            drawn[limb] += np.sqrt(BY_LIMB) * _normal(rng, len(rows)) @ rows[:, limb]
+        alone = np.zeros(NUMBERS)
+        for joint in _joints():
+            alone[joint] = np.sqrt(BY_JOINT) * _normal(rng, len(rows)) @ rows[:, joint]
+        alone += np.sqrt(BY_NUMBER) * _normal(rng, NUMBERS) * np.sqrt(np.square(rows).sum(axis=0))
+        if self.planted:
+            legs = _limbs()[0]
+            drawn[legs] /= np.sqrt(WHOLE + BY_LIMB)
+            alone[legs] = 0.0
+        return np.asarray(drawn + alone)
 
 
 def gait_of(numbers: Floats) -> Gait:
@@ -155,6 +172,13 @@ def _limbs() -> tuple[NDArray[np.intp], ...]:
     places = np.arange(TERMS * COORDINATES).reshape(TERMS, 24, 3)
     legs, *others = (places[:, limb].ravel() for limb in _LIMBS)
     return np.concatenate([legs, [NUMBERS - 2, NUMBERS - 1]]), *others
+
+
+@cache
+def _joints() -> tuple[NDArray[np.intp], ...]:
+    """Places in D of each joint's numbers, and last of how long and fast a stride is."""
+    places = np.arange(TERMS * COORDINATES).reshape(TERMS, 24, 3)
+    return *(places[:, j].ravel() for j in range(24)), np.array([NUMBERS - 2, NUMBERS - 1])
 
 
 def draw_style(rng: np.random.Generator, amount: float = 1.0) -> Style:

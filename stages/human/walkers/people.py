@@ -5,7 +5,7 @@ A person is a function of split, number and seed alone, so that any process make
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -128,9 +128,11 @@ def person(
 
 
 @cache
-def shipped_population(split: Split, path: Path = GAITS_FILE) -> Population:
-    """A shipped population, read once."""
-    return load_population(split, path)
+def shipped_population(
+    split: Split, path: Path = GAITS_FILE, *, planted: bool = False
+) -> Population:
+    """A shipped population, read once; `planted`: whose feet stand while they are down."""
+    return replace(load_population(split, path), planted=planted)
 
 
 def _hair(group: Group, rng: np.random.Generator) -> Hair:

@@ -16,10 +16,10 @@ from stages.human.scenes.dressing import Figure, dress
 from stages.human.scenes.moving import PHASES, Stride3d, stride_of
 from stages.human.scenes.passages import arc_places
 from stages.human.scenes.routes import Arc, placed, walk_route
-from stages.human.walkers.people import person
+from stages.human.walkers.people import person, shipped_population
 from stages.human.walkers.wardrobe import draw_outfit
 
-SOMEBODY = person("test", 3)
+SOMEBODY = person("test", 3, population=shipped_population("test", planted=True))
 
 # A sole lower than this may bear weight: a swinging foot that sinks in lifts the other a little.
 STANDS_M = 0.025
@@ -88,8 +88,7 @@ def test_golden_standing_foot_does_not_skate(bend):
     assert len(slid) > 0.8 * len(moved)  # somebody who walks has a foot down
     # In metres a frame of 40 ms; a walker covers 45 mm in that time.
     assert np.median(slid) < 0.004
-    # Legs whose numbers are drawn one by one do not quite fit each other (decision 008).
-    assert np.percentile(slid, 95) < 0.02
+    assert np.percentile(slid, 95) < 0.012
 
 
 def test_golden_walker_stands_on_the_floor():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.errors import InputError
-from stages.human.walkers.cycles import Stride
+from stages.human.walkers.cycles import TERMS, Stride
 from stages.human.walkers.gaits import (
     NUMBERS,
     SPLITS,
@@ -133,3 +134,30 @@ def test_property_nobody_is_tied_to_the_directions_of_those_measured() -> None:
     spread = np.sqrt(np.square(population.between).sum(axis=0))
     some = spread > 0.02
     np.testing.assert_allclose(drawn.std(axis=0)[some], spread[some], rtol=0.2)
+
+
+@pytest.mark.parametrize("rows", ["between", "within"])
+def test_property_planted_legs_move_as_measured_legs_do(rows: str) -> None:
+    loose = load_population("train")
+    planted = replace(loose, planted=True)
+    legs = np.zeros((TERMS, 24, 3), bool)
+    legs[:, [0, 1, 2, 4, 5, 7, 8, 10, 11]] = True  # pelvis, hips, knees, ankles, feet
+    places = np.flatnonzero(legs)
+    measured = getattr(loose, rows).astype(float)
+    basis = np.linalg.svd(measured[:, places], full_matrices=False)[2]
+
+    def drawn(population: Population) -> np.ndarray:
+        rng = np.random.default_rng(3)
+        if rows == "within":
+            return np.stack([population.another_day(rng, 1.0) for _ in range(300)])
+        return np.stack([population.draw(rng) for _ in range(300)]) - population.mean
+
+    free, standing = drawn(loose), drawn(planted)
+    others = np.setdiff1d(np.arange(TERMS * 72), places)
+    np.testing.assert_array_equal(free[:, others], standing[:, others])
+    for numbers, least in ((standing, 1 - 1e-6), (free, 0.0)):
+        inside = np.square(numbers[:, places] @ basis.T).sum() / np.square(numbers[:, places]).sum()
+        assert inside >= least and (least or inside < 0.95)
+    spread = np.sqrt(np.square(measured).sum(axis=0))[places]
+    some = spread > 0.3 * spread.max()
+    np.testing.assert_allclose(standing[:, places].std(axis=0)[some], spread[some], rtol=0.2)
