@@ -52,7 +52,7 @@ from stages.identify.records import weight_of
 MIN_WINDOWS = 2
 DRAWS = 2000
 # Without weights an untrained network of this kind stands beside the baseline.
-DEFAULT_NETWORK = "smplgait"
+DEFAULT_NETWORK = "joined"
 
 
 @dataclass(slots=True, eq=False)

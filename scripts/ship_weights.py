@@ -32,6 +32,7 @@ sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed, too
 from pipeline.config import load_model  # noqa: E402
 from pipeline.errors import GaitError  # noqa: E402
 from stages.embed.checkpoint import load_network  # noqa: E402
+from stages.embed.networks.interface import GaitNetwork  # noqa: E402
 from stages.embed.shipped import SHIPPED_WEIGHTS  # noqa: E402
 from stages.embed.training.config import TrainConfig  # noqa: E402
 from stages.embed.training.resuming import ASIDE, differences  # noqa: E402
@@ -55,6 +56,9 @@ LIMITS = """\
 - Bodies are those of women and men, and of children from about ten years on, with a body mass index
   of 15 to 36. Smaller children and pregnant women are missing.
 - The table by groups shows who is recognised worse. People of a common build are mixed up more.
+- Bodies of small people in real pictures are worse than those it was trained on. On `vtest.avi` its
+  equal error rate is higher with bodies than without (docs/accuracy.md): try
+  `--set embed.use_smpl=false` where people are small, and calibrate either way.
 - Fewer than 15 frames, people of under 60 pixels and heavy occlusion cost most of the accuracy.
 - Vectors of other weights cannot be compared with these.
 - Gait is biometric data: see docs/privacy.md.
@@ -150,6 +154,7 @@ def ship(
     head = re.sub(
         r"turns a walk into \d+ x \d+ numbers", f"turns a walk into {c} x {p} numbers", cards[-1]
     ).replace(trained_hash, weights_hash)
+    head = re.sub(r"(?m)^\| network \|.*$", lambda _: f"| network | {_described(network)} |", head)
     recipes = [
         _recipe(card, *each)
         for card, each in zip(cards, pairwise((*trained, weights)), strict=True)
@@ -164,6 +169,18 @@ def ship(
         encoding="utf-8",
     )
     return path
+
+
+def _described(network: GaitNetwork) -> str:
+    """A network's name and settings; of a joined one its members' first."""
+    config = dict(network.export_config())
+    members = config.pop("members", [])
+    said = [f"{each['network']} ({_listed(each['config'])})" for each in members]
+    return f"{network.name}: {', '.join([*said, _listed(config)])}"
+
+
+def _listed(config: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in config.items())
 
 
 def _weights_of(folder: Path) -> Path:

@@ -19,7 +19,7 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: NetworkName = Field(
-        "smplgait",
+        "joined",
         description="smplgait: silhouettes and bodies; gaitgln: silhouettes; resgcn: keypoints; "
         "smplrows: bodies; joined: what its members read; gei: mean silhouette, the baseline "
         "without weights",
@@ -46,7 +46,9 @@ class Config(BaseModel):
     threads: int = Field(
         0, ge=0, le=1024, description="processor threads of the network, 0 leaves it to the runtime"
     )
-    use_smpl: bool = Field(True, description="let smplgait read the bodies, not only silhouettes")
+    use_smpl: bool = Field(
+        True, description="let networks that read silhouettes too read the bodies"
+    )
     cache_mb: int = Field(
         1024,
         ge=0,

@@ -61,10 +61,10 @@ def test_embed_reads_what_replay_saved(program: Program, tmp_path: Path) -> None
     with np.load(out, allow_pickle=False) as file:
         assert len(file["names"]) == len(list(saved.iterdir()))
         assert file["embeddings"].shape[1:] == (44, 64)
-    smplgait = ("--network", "smplgait")
-    assert program.run("embed", "--silhouettes", saved, "--out", out, *smplgait) == 0
+    shipped = ("--network", "joined")
+    assert program.run("embed", "--silhouettes", saved, "--out", out, *shipped) == 0
     with np.load(out, allow_pickle=False) as file:
-        assert file["embeddings"].shape[1:] == (200, 1)
+        assert file["embeddings"].shape[1:] == (400, 1)
     missing = ("--weights", tmp_path / "none.safetensors")
-    assert program.run("embed", "--silhouettes", saved, "--out", out, *smplgait, *missing) == 1
+    assert program.run("embed", "--silhouettes", saved, "--out", out, *shipped, *missing) == 1
     assert "weights" in program.output
