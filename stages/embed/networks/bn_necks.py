@@ -50,3 +50,9 @@ class SeparateBNNecks(nn.Module):
             return self.bn(x.reshape(n, c * p)).reshape(n, c, p)
         assert isinstance(self.bn, nn.ModuleList)
         return torch.stack([bn(x[:, :, part]) for part, bn in enumerate(self.bn)], -1)
+
+
+def check_class_num(classes: object) -> None:
+    """Check how many identities a network tells apart; ValueError says what is wrong."""
+    if isinstance(classes, bool) or not isinstance(classes, int) or not 0 <= classes <= 1_000_000:
+        raise ValueError(f"class_num must be a whole number in 0..1000000, got {classes!r}")

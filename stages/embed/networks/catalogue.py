@@ -18,5 +18,4 @@ def build_network(name: str, config: Mapping[str, Any]) -> GaitNetwork:
     Raises:
         KeyError: no such network. TypeError, ValueError: it cannot take this config.
     """
-    entry = CATALOGUE[name]
-    return entry.network(entry.config(**config))
+    return CATALOGUE[name].build(config)

@@ -21,11 +21,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.embed.networks.bn_necks import SeparateBNNecks
+from stages.embed.networks.bn_necks import SeparateBNNecks, check_class_num
 from stages.embed.networks.interface import KEYPOINTS, SILHOUETTES, THETA, GaitNetwork
 from stages.embed.networks.local_scaling import LocalScaling, check_cohort
 from stages.embed.networks.projection import Projection, check_projection
-from stages.embed.networks.single import SINGLE, build_single
+from stages.embed.networks.single import SINGLE
 from stages.embed.networks.smplrows import THETA_SIZE
 
 NAME = "joined"
@@ -88,12 +88,10 @@ class JoinedConfig:
             )
         whole = sum(self.shares)
         object.__setattr__(self, "shares", tuple(share / whole for share in self.shares))
-        classes = self.class_num
-        if isinstance(classes, bool) or not isinstance(classes, int) or not 0 <= classes <= 1e6:
-            raise ValueError(f"class_num must be a whole number in 0..1000000, got {classes!r}")
+        check_class_num(self.class_num)
         check_projection(self)
         check_cohort(self.cohort)
-        if self.cohort and classes:
+        if self.cohort and self.class_num:
             raise ValueError("a cohort comes after the training: leave it or the classes out")
 
 
@@ -113,7 +111,7 @@ class Joined(GaitNetwork):
     def __init__(self, config: JoinedConfig) -> None:
         super().__init__()
         self.config = config
-        members = [build_single(each["network"], each["config"]) for each in config.members]
+        members = [SINGLE[each["network"]].build(each["config"]) for each in config.members]
         for member in members:
             if not member.pools:
                 raise ValueError(

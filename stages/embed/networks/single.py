@@ -20,6 +20,10 @@ class Entry:
     network: type[GaitNetwork]
     config: Callable[..., Any]
 
+    def build(self, config: Mapping[str, Any]) -> GaitNetwork:
+        """Return a new network with fresh weights; TypeError, ValueError: it cannot take this."""
+        return self.network(self.config(**config))
+
 
 SINGLE: Mapping[str, Entry] = {
     "smplgait": Entry(SMPLGait, SMPLGaitConfig),
@@ -27,13 +31,3 @@ SINGLE: Mapping[str, Entry] = {
     "resgcn": Entry(ResGCN, ResGCNConfig),
     "smplrows": Entry(SMPLRows, SMPLRowsConfig),
 }
-
-
-def build_single(name: str, config: Mapping[str, Any]) -> GaitNetwork:
-    """Return a new network with fresh weights.
-
-    Raises:
-        KeyError: no such network. TypeError, ValueError: it cannot take this config.
-    """
-    entry = SINGLE[name]
-    return entry.network(entry.config(**config))

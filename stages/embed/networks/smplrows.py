@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from stages.embed.networks.bn_necks import SeparateBNNecks
+from stages.embed.networks.bn_necks import SeparateBNNecks, check_class_num
 from stages.embed.networks.interface import THETA, GaitNetwork
 from stages.embed.networks.pack_sequence import PackSequenceWrapper
 from stages.embed.networks.projection import Projection, check_projection
@@ -67,9 +67,7 @@ class SMPLRowsConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096:
                 raise ValueError(f"{name} must be a whole number in 1..4096, got {value!r}")
-        classes = self.class_num
-        if isinstance(classes, bool) or not isinstance(classes, int) or not 0 <= classes <= 1e6:
-            raise ValueError(f"class_num must be a whole number in 0..1000000, got {classes!r}")
+        check_class_num(self.class_num)
         check_projection(self)
 
 

@@ -265,12 +265,13 @@ def _check_reads(network: GaitNetwork, store: SequenceStore, which: str) -> None
         )
     lacking = [name for name in network.reads if name not in store.has]
     if lacking:
-        without = " or train without SMPL rows: --set network.config.use_smpl=false,"
+        without = ""
+        if lacking == [THETA] and hasattr(network.config, "use_smpl"):
+            without = " or train without SMPL rows: --set network.config.use_smpl=false,"
         raise InputError(
             f"{network.name} reads {', '.join(network.reads)}; not every sequence of the {which} "
             f"data has {', '.join(lacking)}",
-            hint=f"Add them to each sequence,{without if lacking == [THETA] else ''} or choose "
-            "another network.",
+            hint=f"Add them to each sequence,{without} or choose another network.",
         )
 
 
