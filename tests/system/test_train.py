@@ -141,7 +141,8 @@ def test_replay_stopped_in_order_and_resumed_by_its_own_config(
     out = tmp_path / "out"
     # No checkpoint falls due: the one that is there in the end was written because of the signal.
     begin(program, recipe, data, out, "--set", "checkpoints.every=1000")
-    program.wait_for(lambda: len(rows(out / "curve.csv")) > 0 if out.exists() else False)
+    curve = out / "curve.csv"
+    program.wait_for(lambda: curve.exists() and bool(rows(curve)))
     assert program.process is not None
     program.process.send_signal(signal.SIGTERM)
     assert program.wait() == 130, program.output
