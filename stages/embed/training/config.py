@@ -112,12 +112,6 @@ class ContrastiveLoss(Block):
     whole: float = Field(
         0.0, ge=0, le=1, description="share of the loss on the mean over the parts, 0..1"
     )
-    memory: int = Field(
-        0,
-        ge=0,
-        le=1_000_000,
-        description="sequences of earlier steps that anchors are compared with too; 0: none",
-    )
     weight: float = Field(1.0, gt=0, le=1000, description="factor in the sum of losses")
 
 

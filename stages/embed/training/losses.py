@@ -6,8 +6,8 @@ Triplets: Hermans, Beyer, Leibe, "In Defense of the Triplet Loss for Person Re-I
 it train. Contrastive: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, the form with
 the mean outside the logarithm. Label smoothing: Szegedy et al., CVPR 2016. Written from the papers.
 
-Letters: n sequences in a batch, k of earlier ones, c numbers for each of p body parts, t pairs of
-an anchor and a positive.
+Letters: n sequences in a batch, c numbers for each of p body parts, t pairs of an anchor and a
+positive.
 """
 
 from __future__ import annotations
@@ -49,9 +49,8 @@ class ContrastiveTerms:
 
     Attributes:
         loss: mean over anchors and parts; 0 if no anchor has another positive.
-        nearest_right: share of those anchors whose likest other sequence, earlier ones among
-            them, by the likeness averaged over the parts, is of the same subject, 0..1; 0 if
-            there are none.
+        nearest_right: share of those anchors whose likest other sequence, by the likeness
+            averaged over the parts, is of the same subject, 0..1; 0 if there are none.
     """
 
     loss: Tensor
@@ -123,7 +122,6 @@ def contrastive_terms(
     labels: Tensor,
     temperature: float,
     whole: float = 0.0,
-    earlier: tuple[Tensor, Tensor] | None = None,
 ) -> ContrastiveTerms:
     """Let every anchor find its positives among all other sequences, each part on its own.
 
@@ -136,18 +134,12 @@ def contrastive_terms(
         labels: int [n].
         temperature: above 0. The lower, the more the hardest negatives count.
         whole: share, 0..1, of the same loss on the cosines averaged over the parts.
-        earlier: embeddings [k,c,p] and labels [k] of sequences that are no anchors but are found,
-            or mistaken, like those of the batch (`memory`).
     """
-    others, names = embeddings, labels
-    if earlier is not None:
-        others = torch.cat([embeddings.float(), earlier[0]])
-        names = torch.cat([labels, earlier[1]])
     with torch.autocast(embeddings.device.type, enabled=False):
-        likeness = _cosines(embeddings, others)
-    itself = torch.eye(len(labels), len(names), dtype=torch.bool, device=labels.device)
-    positive = (labels[:, None] == names[None, :]) & ~itself  # [n,n+k]
-    together = likeness.mean(0, keepdim=True)  # [1,n,n+k]
+        likeness = _cosines(embeddings)
+    itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = (labels[:, None] == labels[None, :]) & ~itself  # [n,n]
+    together = likeness.mean(0, keepdim=True)  # [1,n,n]
     anchors = (positive.sum(1) > 0).sum()
     loss = (1 - whole) * _contrast(likeness / temperature, positive, itself)
     if whole > 0:
@@ -157,19 +149,16 @@ def contrastive_terms(
     )
 
 
-def _cosines(embeddings: Tensor, others: Tensor) -> Tensor:
-    """Cosines [p,n,k] of embeddings [n,c,p] and others [k,c,p]."""
-    x, y = (
-        F.normalize(each.float().permute(2, 0, 1), dim=-1, eps=SHORTEST)
-        for each in (embeddings, others)
-    )
-    return torch.bmm(x, y.transpose(1, 2))
+def _cosines(embeddings: Tensor) -> Tensor:
+    """Cosines [p,n,n] of embeddings [n,c,p]."""
+    x = F.normalize(embeddings.float().permute(2, 0, 1), dim=-1, eps=SHORTEST)  # [p,n,c]
+    return torch.bmm(x, x.transpose(1, 2))
 
 
 def _contrast(logits: Tensor, positive: Tensor, itself: Tensor) -> Tensor:
-    """Mean cross-entropy over anchors and parts of logits [p,n,n+k]; 0 without any positive."""
+    """Mean cross-entropy over anchors and parts of logits [p,n,n]; 0 without any positive."""
     positives = positive.sum(1)  # [n]
-    shares = _log_softmax_of_others(logits, itself)  # [p,n,n+k]
+    shares = _log_softmax_of_others(logits, itself)  # [p,n,n]
     found = -(shares * positive).sum(2) / positives.clamp_min(1)  # [p,n], 0 without positives
     anchors = (positives > 0).sum()
     return found.sum() / (anchors * len(logits)).clamp_min(1)
@@ -194,14 +183,14 @@ def class_terms(
 
 
 def _log_softmax_of_others(scores: Tensor, itself: Tensor) -> Tensor:
-    """Return the logarithms [p,n,n+k] of each row's softmax without its diagonal, there 0."""
+    """Return the logarithms [p,n,n] of each row's softmax without its diagonal, there 0."""
     shares = scores.masked_fill(itself, -torch.inf).log_softmax(2)
     # Nothing of the diagonal's infinity, nor of a batch of one, may reach a product with 0.
     return shares.masked_fill(itself, 0.0)
 
 
 def _nearest_right(likeness: Tensor, positive: Tensor, itself: Tensor, anchors: Tensor) -> Tensor:
-    """Return the share of anchors with a positive whose largest likeness [n,n+k] is to one."""
+    """Return the share of anchors with a positive whose largest likeness [n,n] is to one."""
     nearest = likeness.masked_fill(itself, -torch.inf).argmax(1, keepdim=True)  # [n,1]
     return positive.gather(1, nearest).sum() / anchors.clamp_min(1)
 

@@ -16,7 +16,6 @@ from stages.embed.data.interface import TrainingBatch
 from stages.embed.networks.interface import SILHOUETTES, GaitNetwork
 from stages.embed.training.config import Losses, Optimiser, Phase, TrainConfig
 from stages.embed.training.losses import class_terms, contrastive_terms, triplet_terms
-from stages.embed.training.memory import Memory
 from stages.embed.training.moving_average import MovingAverage
 from stages.embed.training.precision import DTYPES, MEMORY_FORMATS, resolve, resolve_memory
 from stages.embed.training.preparation import names_of_frozen, step_seed
@@ -79,7 +78,6 @@ class Stepper:
         self._optimiser: torch.optim.Optimizer | None = None
         self._moving: list[nn.Parameter] = []
         self._statistics: list[Tensor] = []
-        self._memory = Memory(0)
         self._phase = -1
         self._skipped = 0
 
@@ -124,7 +122,6 @@ class Stepper:
             "scaler": self._scaler.state_dict(),
             "skipped": self._skipped,
             "average": None if self.average is None else self.average.state(),
-            "memory": self._memory.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -138,15 +135,13 @@ class Stepper:
             self._enter(state["phase"])
             assert self._optimiser is not None
             self._optimiser.load_state_dict(state["optimiser"])
-            # Checkpoints from before there was a memory have none.
-            self._memory.restore(state.get("memory"), self.ranks.device)
         self._scaler.load_state_dict(state["scaler"])
         self._skipped = state["skipped"]
         if self.average is not None:
             self.average.restore(state["average"])
 
     def _enter(self, index: int) -> None:
-        """Begin a phase: freeze what it freezes, with a fresh optimiser and an empty memory."""
+        """Begin a phase: freeze what it freezes, with a fresh optimiser."""
         phase = self.config.phases[index]
         frozen = names_of_frozen(self.network, phase)
         self.network.train()
@@ -161,8 +156,6 @@ class Stepper:
         norms = [m for m in self.network.modules() if isinstance(m, _BatchNorm) and m.training]
         self._statistics = [b for m in norms for b in m.buffers() if b.is_floating_point()]
         self._optimiser = make_optimiser(phase, self._moving)
-        contrastive = phase.losses.contrastive
-        self._memory = Memory(0 if contrastive is None else contrastive.memory)
         self._phase = index
 
     def _forward(self, batch: TrainingBatch) -> tuple[dict[str, Any], int]:
@@ -201,16 +194,12 @@ class Stepper:
             terms["negative_distance"] = triplet.negative_distance
         if wanted.contrastive is not None:
             found = out["triplet"]
-            embeddings = self.ranks.gather(found["embeddings"])
-            labels = self.ranks.gather(found["labels"])
             contrastive = contrastive_terms(
-                embeddings,
-                labels,
+                self.ranks.gather(found["embeddings"]),
+                self.ranks.gather(found["labels"]),
                 wanted.contrastive.temperature,
                 wanted.contrastive.whole,
-                self._memory.recall(),
             )
-            self._memory.add(embeddings, labels)
             total = total + wanted.contrastive.weight * contrastive.loss
             terms["contrastive_loss"] = contrastive.loss
             terms["nearest_right"] = contrastive.nearest_right

@@ -16,7 +16,6 @@ from stages.embed.training.losses import (
     pair_distances,
     triplet_terms,
 )
-from stages.embed.training.memory import Memory
 
 MARGIN = 0.2
 TEMPERATURE = 0.12
@@ -197,52 +196,6 @@ def test_parity_contrasts_with_plain_loops(
     assert got.loss.item() == pytest.approx(want.item(), rel=1e-5)
     assert got.nearest_right.item() == pytest.approx(right)
     torch.testing.assert_close(gradient, want_gradient.float(), rtol=1e-3, atol=1e-6)
-
-
-def test_parity_contrasts_with_earlier_sequences() -> None:
-    # As if all were one batch in which the earlier ones are no anchors.
-    labels, count = [0, 0, 1, 1, 2, 0, 3, 1], 5
-    everything = drawn(len(labels), 5, 3)
-    embeddings = everything[:count].clone().requires_grad_()
-    likeness = cosines_by_loops(torch.cat([embeddings, everything[count:]]))
-    found, right = [], []
-    for anchor in range(count):
-        others = [k for k in range(len(labels)) if k != anchor]
-        positives = [k for k in others if labels[k] == labels[anchor]]
-        if positives:
-            shares = (likeness[anchor, others] / TEMPERATURE).log_softmax(0)
-            found.append(-torch.stack([shares[others.index(k)] for k in positives]).mean())
-            nearest = others[int(likeness[anchor, others].mean(1).argmax())]
-            right.append(labels[nearest] == labels[anchor])
-    want = torch.stack(found).mean()
-    (want_gradient,) = torch.autograd.grad(want, embeddings)
-    named = torch.tensor(labels)
-    earlier = everything[count:], named[count:]
-    got = contrastive_terms(embeddings, named[:count], TEMPERATURE, earlier=earlier)
-    (gradient,) = torch.autograd.grad(got.loss, embeddings)
-    assert len(found) == 4, "one is alone"
-    assert got.loss.item() == pytest.approx(want.item(), rel=1e-5)
-    assert got.nearest_right.item() == pytest.approx(sum(right) / len(right))
-    torch.testing.assert_close(gradient, want_gradient.float(), rtol=1e-3, atol=1e-6)
-
-
-def test_golden_memory_keeps_the_latest() -> None:
-    memory, nothing = Memory(5), Memory(0)
-    assert memory.recall() is None and memory.state() is None
-    for step in range(3):
-        given = torch.full((2, 3, 1), float(step), requires_grad=True)
-        for each in (memory, nothing):
-            each.add(given, torch.tensor([2 * step, 2 * step + 1]))
-    assert nothing.recall() is None
-    again = Memory(5)
-    again.restore(memory.state(), torch.device("cpu"))
-    for each in (memory, again):
-        recalled = each.recall()
-        assert recalled is not None and not recalled[0].requires_grad
-        assert recalled[0][:, 0, 0].tolist() == [0, 1, 1, 2, 2]
-        assert recalled[1].tolist() == [1, 2, 3, 4, 5]
-    again.restore(None, torch.device("cpu"))
-    assert again.recall() is None
 
 
 def test_golden_contrasts() -> None:

@@ -51,15 +51,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize("at", [1, 3, 4, 5])
 def test_replay_killed_anywhere_and_resumed(walkers: Path, tmp_path: Path, at: int) -> None:
-    two: dict[str, Any] = {
-        "optimiser": {"kind": "adam", "lr": 0.01},
-        "schedule": {"kind": "cosine", "warmup_steps": 2},
-        "losses": BOTH | {"contrastive": {"memory": 6}},
-    }
+    adam = {"kind": "adam", "lr": 0.01}
     config = config_of(
         walkers,
         phase("one", 3, losses=TRIPLET, frozen=["body", "bn_necks"]),
-        phase("two", 4, **two),
+        phase("two", 4, optimiser=adam, schedule={"kind": "cosine", "warmup_steps": 2}),
         average_decay=0.9,
         log_every=3,
         augmentation={"flip": 0.5, "noise": 0.5},
