@@ -209,6 +209,12 @@ class TrainingProgress:
         """Show how many sequences were looked at."""
         self._bar.update(self._looking, completed=done, total=total)
 
+    def on_likeness(self, done: int, total: int) -> None:
+        """Show how many sequences were embedded to tell who is like whom."""
+        told = "finding who is like whom"
+        self._bar.update(self._looking, description=told, completed=done, total=total)
+        self._line(f"{told}: {done}/{total} sequences")
+
     def on_step(self, done: int, total: int, phase: str, numbers: dict[str, float]) -> None:
         """Show how far the training is."""
         if self._training is None:
@@ -216,10 +222,7 @@ class TrainingProgress:
             self._training = self._bar.add_task("training", total=total, facts="")
         facts = self._facts(done, phase, numbers)
         self._bar.update(self._training, completed=done, total=total, facts=facts)
-        now = time.monotonic()
-        if not self._console.is_terminal and not self._quiet and now - self._line_at > LINE_EVERY_S:
-            self._line_at = now
-            _say(self._console, f"step {done}/{total}, {facts}")
+        self._line(f"step {done}/{total}, {facts}")
 
     def on_evaluation(self, done: int, figures: dict[str, float | None]) -> None:
         """Say what an evaluation found."""
@@ -230,6 +233,13 @@ class TrainingProgress:
             for name, value in figures.items()
         )
         _say(self._console, f"after step {done}: {shown}")
+
+    def _line(self, text: str) -> None:
+        """Say how far it is where there is no bar, now and then."""
+        now = time.monotonic()
+        if not self._console.is_terminal and not self._quiet and now - self._line_at > LINE_EVERY_S:
+            self._line_at = now
+            _say(self._console, text)
 
     def _facts(self, done: int, phase: str, numbers: dict[str, float]) -> str:
         now = time.monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from stages.embed.data.augmentation import AugmentationConfig, augment
@@ -63,6 +64,10 @@ class Batches:
         self._seed = seed
         self._rank, self._world = rank, world
         self.replaced: Counter[str] = Counter()
+
+    def group_alike(self, means: NDArray[np.float32]) -> None:
+        """Draw subjects together who are alike; see `Sampler.group_alike`."""
+        self._sampler.group_alike(means)
 
     @property
     def steps_an_epoch(self) -> int:

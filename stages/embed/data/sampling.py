@@ -9,6 +9,10 @@ cue.
 
 An epoch is as many steps as it takes to draw every subject once. Subjects come in an order drawn
 for each epoch; what does not fill the epoch's last step is drawn from the same order's beginning.
+Told who is like whom, an epoch's steps are groups of subjects who are alike (after Liao and Shao,
+"Graph Sampling Based Deep Metric Learning", CVPR 2022): the next of the order with those most like
+them of all who are left. So each is still drawn once, and the last groups are of people who have
+little in common.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pipeline.errors import InputError
@@ -56,6 +61,13 @@ class SamplerConfig(BaseModel):
         "any",
         description="spread: a subject's sequences in a batch come from views far apart, one from "
         "each of `sequences` equal stretches of its views in their order (degrees, else names)",
+    )
+    alike: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="draw subjects together whom the weights in `init` confuse, by this many "
+        "sequences of each, embedded before the first step; 0: any subjects",
     )
     kinds: Literal["any", "spread"] = Field(
         "any",
@@ -102,12 +114,23 @@ class Sampler:
         for index, label in sorted(labels.items()):
             self._by_label.setdefault(label, []).append(index)
         self._labels = sorted(self._by_label)
+        self._means: NDArray[np.float32] | None = None
+        self._grouped: tuple[int, list[NDArray[np.intp]]] | None = None
         if len(self._labels) < config.subjects:
             raise InputError(
                 f"a batch wants {config.subjects} subjects, the training data hold "
                 f"{len(self._labels)}",
                 hint="Lower sampler.subjects, or give more data.",
             )
+
+    def group_alike(self, means: NDArray[np.float32]) -> None:
+        """Draw subjects together who are alike.
+
+        Args:
+            means: [n,c], a row a label: its sequences' mean embedding, of length 1.
+        """
+        self._means = means[self._labels]
+        self._grouped = None
 
     @property
     def steps_an_epoch(self) -> int:
@@ -155,6 +178,13 @@ class Sampler:
         epoch, place = divmod(step, self.steps_an_epoch)
         rng = np.random.default_rng((self._seed, SUBJECTS, epoch))
         order = rng.permutation(len(self._labels))
+        if self._means is not None:
+            grouped = self._grouped  # read once: batches are drawn by several threads
+            if grouped is None or grouped[0] != epoch:
+                groups = alike_groups(self._means, order, self.config.subjects)
+                grouped = epoch, [groups[i] for i in rng.permutation(len(groups))]
+                self._grouped = grouped
+            return [self._labels[i] for i in grouped[1][place]]
         first = place * self.config.subjects
         chosen = np.arange(first, first + self.config.subjects) % len(order)
         return [self._labels[i] for i in order[chosen]]
@@ -211,6 +241,34 @@ class Sampler:
         """Return how many frames a sequence, or all of a batch, have."""
         low, high = self.config.frames_min, self.config.frames
         return int(rng.integers(low, high + 1)) if low else high
+
+
+def alike_groups(
+    means: NDArray[np.float32], order: NDArray[np.intp], size: int
+) -> list[NDArray[np.intp]]:
+    """Return groups of `size` subjects: the next of the order and whoever is left most like them.
+
+    Each subject is in one group; who fills up the last one is in another too.
+
+    Args:
+        means: [n,c] of length 1; the larger the product, the more alike. size: n at most.
+        order: a permutation of 0 to n - 1.
+    """
+    free = np.ones(len(means), bool)
+    groups = []
+    for first in order:
+        if not free[first]:
+            continue
+        likeness = means @ means[first]
+        likeness[first] = np.inf
+        if free.sum() >= size:
+            likeness[~free] = -np.inf
+        else:  # the last: all who are left, then others
+            likeness[free] = np.inf
+        group = np.argsort(-likeness, kind="stable")[:size]
+        free[group] = False
+        groups.append(group)
+    return groups
 
 
 def ordered_views(views: Iterable[str]) -> list[str]:

@@ -97,6 +97,7 @@ def model_card(
     )
     settings = ", ".join(f"{name} {value}" for name, value in network_config.items())
     start = "random" if config.init is None else f"weights {config.init.name}"
+    alike = f", subjects alike by {sampler.alike} sequences of each" if sampler.alike else ""
     average = "" if config.average_decay is None else f", moving average {config.average_decay}"
     reads = ", ".join(stepper.network.reads)
     return f"""# {config.network.name}, weights {results.weights_hash}
@@ -124,7 +125,7 @@ A gait network: it turns a walk into {c} x {p} numbers that are near for one per
 ## Recipe
 
 {total} steps of {sampler.subjects} subjects x {sampler.sequences} sequences x {sampler.frames} \
-{sampler.order} frames, from {start}, seed {config.seed}, in {stepper.precision}, \
+{sampler.order} frames{alike}, from {start}, seed {config.seed}, in {stepper.precision}, \
 {stepper.memory_format.replace("_", " ")}, \
 {stepper.ranks.world} process{"es" if stepper.ranks.world > 1 else ""}{average}.
 

@@ -14,7 +14,8 @@ EVENTS = "events.out.tfevents."
 class RunFolder:
     """Where a training of one network writes.
 
-    config.yaml: as resolved. partition.json: who is trained on and who tested. curve.csv,
+    config.yaml: as resolved. partition.json: who is trained on and who tested. likeness.npz: who is
+    like whom, if batches are drawn by it. curve.csv,
     evaluation.csv, training.png: its course. checkpoints/: to go on from. tensorboard/: events.
     failure.json: where it diverged. NETWORK.safetensors: what embeds; NETWORK.full.safetensors:
     with classifiers; NETWORK.md: what people should know of it.
@@ -56,6 +57,10 @@ class RunFolder:
         return self.root / "failure.json"
 
     @property
+    def likeness(self) -> Path:
+        return self.root / "likeness.npz"
+
+    @property
     def weights(self) -> Path:
         return self.root / f"{self.network}.safetensors"
 
@@ -71,7 +76,7 @@ class RunFolder:
         """Return every single file that a run writes here."""
         course = (self.curve, self.evaluation, self.picture, self.failure)
         results = (self.weights, self.full_weights, self.card)
-        return (self.config, self.partition, *course, *results)
+        return (self.config, self.partition, self.likeness, *course, *results)
 
     def check(self, *, resume: bool, overwrite: bool) -> None:
         """Check that a run may begin or go on here; changes nothing.

@@ -16,17 +16,22 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DivergedError, InputError
 from stages.embed.data.batches import Batches
 from stages.embed.data.interface import TrainingBatch
+from stages.embed.embedder import torch_embedder
 from stages.embed.networks.interface import GaitNetwork
 from stages.embed.training.board import Board
 from stages.embed.training.checkpoints import Checkpoint, load_newest, save_checkpoint
 from stages.embed.training.config import TrainConfig
 from stages.embed.training.curves import CURVE_COLUMNS, EVALUATION_COLUMNS, Course, draw
+from stages.embed.training.likeness import load_means, save_means, subject_means
 from stages.embed.training.meter import Meter
+from stages.embed.training.precision import DTYPES
 from stages.embed.training.preparation import Data, plain
 from stages.embed.training.ranks import Ranks
 from stages.embed.training.results import Results, write_results
@@ -41,6 +46,10 @@ log = logging.getLogger(__name__)
 
 class Observer(Protocol):
     """Somebody who looks on."""
+
+    def on_likeness(self, done: int, total: int) -> None:
+        """While it is found out who is like whom: sequences done and in all."""
+        ...
 
     def on_step(self, done: int, total: int, phase: str, numbers: dict[str, float]) -> None:
         """After every step: how many are done, and the step's numbers by column of the curve."""
@@ -63,6 +72,10 @@ class Outcome:
     step: int
     stopped: bool
     results: Results | None = None
+
+
+class _StoppedError(Exception):
+    """Asked to stop while the people are looked at."""
 
 
 class Trainer:
@@ -117,12 +130,46 @@ class Trainer:
             self._folder.write_text(self._folder.partition, json.dumps(sets, indent=1) + "\n")
             self._board = Board(self._folder.board, step)
         try:
+            if self._config.sampler.alike and not self._group_alike(step):
+                return Outcome(step, stopped=True)
             step, stopped = self._steps(step)
             results = self._finish() if self._ranks.leads and not stopped else None
         finally:
             if self._board is not None:
                 self._board.close()
         return Outcome(step, stopped, results)
+
+    def _group_alike(self, step: int) -> bool:
+        """Tell the batches who is like whom, before the first step; False: asked to stop."""
+        stopped = False
+        if self._ranks.leads and step == 0:
+            try:
+                save_means(self._folder.likeness, self._likeness())
+            except _StoppedError:
+                stopped = True
+        if any(self._ranks.largest([stopped])):  # here the others wait for rank 0, too
+            return False
+        means = load_means(self._folder.likeness, len(self._data.subjects))
+        self._batches.group_alike(means)
+        return True
+
+    def _likeness(self) -> NDArray[np.float32]:
+        def watched(done: int, total: int) -> None:
+            self._observer.on_likeness(done, total)
+            if self._should_stop():
+                raise _StoppedError
+
+        device, precision = self._ranks.device, self._stepper.precision
+        network = embedding_network(self._stepper.network, None)
+        with torch.autocast(device.type, DTYPES[precision], enabled=precision != "float32"):
+            return subject_means(
+                torch_embedder(network, "init", device),
+                self._data.store,
+                self._data.labels,
+                self._config.sampler.alike,
+                self._config.seed,
+                watched,
+            )
 
     def _steps(self, step: int) -> tuple[int, bool]:
         """Do the steps that are left; return how many are done, and whether it was stopped."""

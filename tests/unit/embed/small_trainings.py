@@ -43,10 +43,21 @@ def config_of(walkers: Path, *phases: dict[str, Any], **more: Any) -> TrainConfi
 class Watching:
     """An observer that counts, and may do something after a step."""
 
-    def __init__(self, after: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        after: Callable[[int], None] | None = None,
+        while_looking: Callable[[], None] | None = None,
+    ) -> None:
+        self.looked_at = 0
+        self._while_looking = while_looking
         self.losses: list[float] = []
         self.figures: dict[int, dict[str, float | None]] = {}
         self._after = after
+
+    def on_likeness(self, done: int, total: int) -> None:
+        self.looked_at = done
+        if self._while_looking is not None:
+            self._while_looking()
 
     def on_step(self, done: int, total: int, phase: str, numbers: dict[str, float]) -> None:
         self.losses.append(numbers["loss"])
