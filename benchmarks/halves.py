@@ -23,7 +23,7 @@ from rich.console import Console
 from benchmarks.harness import machine_facts, write_results
 from pipeline.cli.demo import TrackRow, read_tracks
 from pipeline.cli.enroll import new_run_id, sighting_settings
-from pipeline.cli.running import run_with_progress
+from pipeline.cli.running import run_to_its_end
 from pipeline.config import load_config
 from stages.detect.boxes import iou
 from stages.identify.enrol import enrol_from_sightings
@@ -86,7 +86,7 @@ def _run(
     settings: dict[str, Any], overrides: Sequence[str], out: Path, console: Console
 ) -> dict[str, Any]:
     config = load_config(None, settings | {"sink.out_dir": str(out)}, overrides)
-    return run_with_progress(config, live=False, label=out.name, console=console)
+    return run_to_its_end(config, live=False, label=out.name, console=console)
 
 
 def _by_time(out: Path) -> dict[Key, list[TrackRow]]:

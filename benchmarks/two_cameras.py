@@ -24,7 +24,7 @@ from benchmarks.harness import machine_facts, write_results
 from benchmarks.sections import print_table, table
 from pipeline.cli.demo import assign_tracks, judge, read_tracks
 from pipeline.cli.enroll import new_run_id, sighting_settings
-from pipeline.cli.running import run_with_progress
+from pipeline.cli.running import run_to_its_end
 from pipeline.config import load_config
 from pipeline.errors import InputError
 from stages.embed.checkpoint import save_network
@@ -36,6 +36,7 @@ from stages.identify.enrol import MIN_WINDOWS, enrol_from_sightings, mean_vector
 from stages.identify.gallery import Gallery
 from stages.identify.sightings import sighting_vectors, sightings
 
+GEI = "gei"
 UNTRAINED = "untrained"
 
 
@@ -78,7 +79,7 @@ def main() -> None:
     scene = open_scene(args.scene, args.cameras)
     verdicts: dict[str, list[TrackVerdict]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        chosen: dict[str, dict[str, Any]] = {"gei": {}}
+        chosen: dict[str, dict[str, Any]] = {GEI: {"embed.network": GEI}}
         if args.untrained:
             path = Path(folder) / f"{UNTRAINED}.safetensors"
             save_network(path, build_network(args.untrained, {}).eval())
@@ -131,7 +132,7 @@ def run_scene(
         }
         given |= sighting_settings(run_id, folder) | embedding
         config = load_config(None, given, settings)
-        summaries.append(run_with_progress(config, live=False, label=clip.stem, console=console))
+        summaries.append(run_to_its_end(config, live=False, label=clip.stem, console=console))
         if number == 0:
             names = assign_tracks(read_tracks(folder), scene.cameras[0])
             templates = enrol(gallery, run_id, names)

@@ -79,7 +79,8 @@ def _main(argv: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="run_pipeline.py",
         description="Says who is walking in front of a camera, by gait.",
-        epilog="Each command has its own --help. Exit code 0: done, 1: failure, 2: bad use.",
+        epilog="Each command has its own --help. Exit code 0: done, 1: failure, 2: bad use, 130: "
+        "stopped.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

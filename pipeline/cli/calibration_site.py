@@ -17,7 +17,7 @@ from rich.console import Console
 from pipeline.cli.enroll import new_run_id, sighting_settings
 from pipeline.cli.evaluation_output import say
 from pipeline.cli.options import common_settings, read_config
-from pipeline.cli.running import run_with_progress
+from pipeline.cli.running import run_to_its_end
 from pipeline.config import PipelineConfig
 from pipeline.errors import CalibrationError, GalleryError, UsageError
 from pipeline.messages import Embedding
@@ -67,7 +67,7 @@ def calibrate_site(args: argparse.Namespace, console: Console) -> int:
         comparer = _comparer(prior, snapshot, args.gallery)
         path = _out_path(args, prior)
         live = is_always_live(config.stages["source"].uri)
-        run_with_progress(config, live=live, label="strangers", console=console, quiet=args.quiet)
+        run_to_its_end(config, live=live, label="strangers", console=console, quiet=args.quiet)
         passers = _passers(seen_in, run_id, config, comparer, snapshot)
     asked = rate_of(comparer, config.stages["identify"])
     adapted = adapt(

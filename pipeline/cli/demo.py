@@ -14,7 +14,7 @@ from rich.table import Table
 
 from pipeline.cli.enroll import new_run_id, sighting_settings
 from pipeline.cli.options import add_config_options, read_config, start_logging
-from pipeline.cli.running import latency_table, run_with_progress, write_json
+from pipeline.cli.running import latency_table, run_to_its_end, write_json
 from pipeline.errors import InputError, OutputExistsError
 from stages.human.truth import Box, TruthCamera, load_truth
 from stages.identify.enrol import enrol_from_sightings
@@ -98,9 +98,9 @@ def run(args: argparse.Namespace) -> int:
     assert config_b is not None
     _prepare(args.out, gallery, args.overwrite)
 
-    run_with_progress(config_a, live=False, label="camera A", console=console, quiet=args.quiet)
+    run_to_its_end(config_a, live=False, label="camera A", console=console, quiet=args.quiet)
     _enrol(console, gallery, run_id, assign_tracks(read_tracks(seen), camera_a))
-    summary = run_with_progress(
+    summary = run_to_its_end(
         config_b, live=False, label="camera B", console=console, quiet=args.quiet
     )
     verdicts = judge(known, camera_b, summary)

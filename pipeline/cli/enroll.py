@@ -18,7 +18,7 @@ from pipeline.cli.options import (
     read_config,
     start_logging,
 )
-from pipeline.cli.running import print_summary, run_with_progress
+from pipeline.cli.running import print_summary, run_to_its_end
 from pipeline.config import PipelineConfig
 from pipeline.errors import GalleryConflictError, UsageError
 from stages.identify.enrol import Enrolled, enrol_from_sightings
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             return 0
         _refuse_conflicts(args.gallery, args.name, args.add)
         prepare_out_dir(Path(out_dir), args.overwrite)
-        summary = run_with_progress(
+        summary = run_to_its_end(
             config, live=False, label="enroll", console=console, quiet=args.quiet
         )
         print_summary(console, summary, args.out, quiet=args.quiet)

@@ -39,6 +39,22 @@ def run_with_progress(
     return summary
 
 
+def run_to_its_end(
+    config: PipelineConfig, *, live: bool, label: str, console: Console, quiet: bool = False
+) -> dict[str, Any]:
+    """As `run_with_progress`, for what must not be made of half a recording.
+
+    Raises:
+        KeyboardInterrupt: it was stopped early, by whatever signal. A camera has no end.
+    """
+    summary = run_with_progress(config, live=live, label=label, console=console, quiet=quiet)
+    if exit_code_of(summary):
+        told = f"{label}: stopped before the recording's end, so nothing is made of it"
+        console.print(told, markup=False, highlight=False)
+        raise KeyboardInterrupt
+    return summary
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write a file whole or not at all."""
     half = path.with_name(f".{path.name}.part")

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from pipeline.graph import STAGES
+from stages.identify.gallery import Gallery
 from tests.system.conftest import CLIP_B, Program, summary_of, wait_until_gone
 
 
@@ -40,6 +41,22 @@ def test_a_signal_ends_the_run_in_order(
     assert 0 < summary_of(out)["frames_processed"] < 330
     assert_playable(out / "annotated.mp4")
     assert not program.run_dirs()
+
+
+def test_a_recording_that_was_stopped_enrols_nobody(program: Program, tmp_path: Path) -> None:
+    out, gallery = tmp_path / "out", tmp_path / "people.db"
+    learn = ("enroll", "--source", CLIP_B, "--out", out, "--gallery", gallery)
+    program.start(*learn, "--name", "Ann", "--track", 1)
+    table = out / "tracks.csv"
+    # Long enough that there are windows to enrol from.
+    program.wait_for(lambda: table.exists() and table.read_bytes().count(b"\n") > 300)
+    assert program.process is not None
+    program.process.send_signal(signal.SIGINT)
+    assert program.wait(30) == 130, program.output
+    assert "stopped before the recording's end, so nothing is made of it" in program.output
+    assert summary_of(out)["windows"] > 1
+    with Gallery.open(gallery) as people:
+        assert not people.people()
 
 
 def test_a_signal_while_loading(program: Program, tmp_path: Path) -> None:
