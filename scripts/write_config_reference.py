@@ -16,8 +16,9 @@ HEAD = """# Configuration
 Written by `python scripts/write_config_reference.py`; do not edit.
 
 Values come, later ones winning, from the defaults below, `--config FILE` (YAML, see `configs/`), a
-command's own options, and `--set key=value`. Every command takes `--check-config`, which prints the
-whole resolved configuration and stops.
+command's own options, and `--set key=value`. `demo`, `replay`, `live`, `enroll` and `calibrate`
+take `--check-config`, which prints the whole resolved configuration and stops; so do `train` and
+`synth`, whose keys are other ones.
 """
 
 

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-smpl",
         action="store_true",
-        help="let smplgait do without SMPL rows, from silhouettes alone",
+        help="let networks that read silhouettes too do without SMPL rows",
     )
 
 

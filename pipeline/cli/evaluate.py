@@ -113,7 +113,7 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-smpl",
         action="store_true",
-        help="let smplgait do without SMPL rows, from silhouettes alone",
+        help="let networks that read silhouettes too do without SMPL rows",
     )
 
 

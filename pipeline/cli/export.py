@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-smpl",
         action="store_true",
-        help="export smplgait as it is without bodies; files are named W.no-smpl.*",
+        help="export smplgait or joined as it is without bodies; files are named W.no-smpl.*",
     )
     group = parser.add_argument_group("TensorRT")
     group.add_argument(

@@ -34,7 +34,10 @@ class _CommonConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     threads: int = Field(
-        default=0, ge=0, le=256, description="worker threads, 0 for one a core, at most 8"
+        default=0,
+        ge=0,
+        le=256,
+        description="worker threads; 0: one more than there are cores, at most 8 (one on one core)",
     )
     max_crops_per_frame: int = Field(
         default=0,

@@ -1,8 +1,9 @@
 """From a person's mask to the aligned silhouette that gait networks read.
 
-The steps are those of FACTS §1, which the field shares: leave out faint masks, cut to the rows that
-hold something, bring to a fixed height with a cubic filter, centre on the median column, take half
-a height to either side. Letters: h, w height and width of a mask in pixels.
+The steps are those that the field shares (GaitSet, Chao et al., AAAI 2019, and OpenGait after it):
+leave out faint masks, cut to the rows that hold something, bring to a fixed height with a cubic
+filter, centre on the median column, take half a height to either side. Letters: h, w height and
+width of a mask in pixels.
 
 Where ours differs from the common form, and why: it resizes a mask together with the rest of its
 frame, so that the result depends on where in the frame the person stood (the width is rounded to

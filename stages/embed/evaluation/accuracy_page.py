@@ -239,7 +239,9 @@ def _condition_text(name: str) -> str:
 
 def _network(result: Result) -> str:
     if result.role == "untrained":
-        return f"{result.label}: weights as drawn before training, {len(result.runs)} seeds"
+        seeds = len(result.runs)
+        told = f"{seeds} seed" + "s" * (seeds > 1)
+        return f"{result.label}: weights as drawn before training, {told}"
     facts = result.facts or {}
     return f"{result.label}: " + ", ".join(
         f"{name.replace('_', ' ')} {facts[name]}" for name in TOLD_FACTS if name in facts
@@ -268,6 +270,9 @@ def _method_text(accuracy: Accuracy) -> str:
         "untrained networks the mean over the seeds stands with the lowest and the highest. A "
         "fusion's distance is the mean of the networks' distances, each divided by its mean over "
         "pairs of different people.\n\n"
+        "The aims were set before any of these networks was trained. The earlier trial beside them "
+        "is a small network of silhouettes alone, trained for half an hour and tried on other "
+        "synthetic people.\n\n"
         "The walkers of the suite are rendered: they stand in for people nobody may hand out, and "
         "how far the figures hold for real people only real footage can say.\n"
     )

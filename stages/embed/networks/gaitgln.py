@@ -3,21 +3,21 @@
 Hou, Cao, Liu, Huang: "Gait Lateral Network: Learning Discriminative and Compact Representations for
 Gait Recognition", ECCV 2020. The authors published no weights; OpenGait trained its own (CASIA-B,
 for academic use only), which `stages.embed.opengait_weights` reads. None are shipped. This file is
-written from the paper, the seed's notes and the figures in FACTS §3, and is Apache-2.0 like the
-rest.
+written from the paper, and is Apache-2.0 like the rest.
 
 Two variants. Both have GaitSet's trunk with the set-pooled maps read before they are halved, a set
 branch that the trunk's maps are added to, lateral connections, nearest-neighbour enlargement, and
 mean plus maximum of horizontal strips.
 - `paper`: strips 16, 8, 4, 2, 1 at each scale, 93 parts; each scale has a smoothing of its own and
   each part a fully connected layer of its own (as GaitSet has it). OpenGait's weights fit this one.
-- `seed`: strips 1, 2, 4 at each scale, 21 parts, the coarsest scale first; one smoothing for all
-  scales; no layer after the pooling; the compact block is a weighted sum of the parts.
+- `seed`, a smaller form of it: strips 1, 2, 4 at each scale, 21 parts, the coarsest scale first;
+  one smoothing for all scales; no layer after the pooling; the compact block is a weighted sum of
+  the parts.
 
 Where ours differs:
 - Halving comes after the maximum over time where the set branch begins. The two commute, so three
   maps a frame are all that a stream keeps.
-- The sketch in the seed uses one batch norm for both ends of its compact block, so that its
+- The sketch of `variant: seed` uses one batch norm for both ends of its compact block, so that its
   statistics mix two things. Here they are two.
 - Neither variant's compact layer has a bias (the sketch's has): the batch norm behind it removes
   any.

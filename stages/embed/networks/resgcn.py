@@ -6,7 +6,7 @@ Hörmann, Rigoll, "GaitGraph: Graph Convolutional Network for Skeleton-Based Gai
 2021, and Teepe, Gilg, Herzog, Hörmann, Rigoll, "Towards a Deeper Understanding of Skeleton-based
 Gait Recognition" (GaitGraph2), CVPR Workshops 2022. The default is their resgcn-n39-r8 with three
 branches. Weights (MIT) come with the authors' GaitGraph; none are shipped or loaded here. This file
-is written from the papers and FACTS §4, and is Apache-2.0 like the rest.
+is written from the papers, and is Apache-2.0 like the rest.
 
 Published, rank-1 on CASIA-B NM/BG/CL: GaitGraph 87.7/74.8/66.3, GaitGraph2 82.0/73.2/63.6, trained
 with a supervised contrastive loss. Both fall far in the wild: 9 to 11 on Gait3D. Ours is trained as

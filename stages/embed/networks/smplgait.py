@@ -2,8 +2,8 @@
 
 Zheng, Liu, Liu, He, Yan, Mei: "Gait Recognition in the Wild with Dense 3D Representations and A
 Benchmark", CVPR 2022. Published weights (Gait3D, for academic use only) come with the authors'
-Gait3D-Benchmark; none are shipped or loaded here. This file is written from the paper and the
-figures in FACTS §2, and is Apache-2.0 like the rest.
+Gait3D-Benchmark; none are shipped or loaded here. This file is written from the paper, and
+is Apache-2.0 like the rest.
 
 Where ours differs:
 - The body's 16x16 matrix is applied to all channels of a frame in one product; it is not repeated

@@ -98,6 +98,8 @@ def model_card(
     settings = ", ".join(f"{name} {value}" for name, value in network_config.items())
     start = "random" if config.init is None else f"weights {config.init.name}"
     alike = f", subjects alike by {sampler.alike} sequences of each" if sampler.alike else ""
+    tried = config.evaluation.final or config.evaluation.every
+    tested = "tested on" if tried else "kept out, not tested on"
     average = "" if config.average_decay is None else f", moving average {config.average_decay}"
     reads = ", ".join(stepper.network.reads)
     return f"""# {config.network.name}, weights {results.weights_hash}
@@ -118,7 +120,7 @@ A gait network: it turns a walk into {c} x {p} numbers that are near for one per
 | name | {data["name"]} |
 | trained on | {data["training_subjects"]} subjects, {data["training_sequences"]} sequences, \
 {data["training_frames"]} frames |
-| tested on | {data["test_subjects"]} other subjects, {data["test_sequences"]} sequences |
+| {tested} | {data["test_subjects"]} other subjects, {data["test_sequences"]} sequences |
 | silhouettes | {data["height_px"]} pixels high |
 | fingerprint | {data["fingerprint"]} (names and lengths of the training sequences) |
 

@@ -4,13 +4,14 @@ The population is what the strides of a few dozen motion clips have in common an
 mean, the directions in which people differ from each other, and those in which one person's walks
 differ from each other, all on the Fourier series of stages/human/walkers/cycles.py. A new walker is
 the mean plus normal numbers along these directions, so people come out as different as those who
-were measured, and none is any of them. A dozen people span a dozen directions, and nobody's arms go
-so strictly with their legs: only a quarter of the variance is therefore drawn for the whole body at
-once, the rest limb by limb, joint by joint and number by number (a covariance shrunk towards its
-own blocks and diagonal; Ledoit and Wolf, "A Well-Conditioned Estimator for Large-Dimensional
-Covariance Matrices", 2004), which foretells somebody who was left out best
-(docs/decisions/008-gaits-limb-by-limb.md). On top come styles that mocap of a few people cannot
-teach (carried shoulders, toes out, a lazy arm), fixed for each walker.
+were measured, and none is any of them. A dozen people and their mirror images span two dozen
+directions, and nobody's arms go so strictly with their legs: only a quarter of the variance is
+therefore drawn for the whole body at once, the rest limb by limb, joint by joint and number by
+number (a covariance shrunk towards its own blocks and diagonal; Ledoit and Wolf, "A
+Well-Conditioned Estimator for Large-Dimensional Covariance Matrices", 2004), which foretells
+somebody who was left out nearly best (docs/decisions/008-gaits-limb-by-limb.md). On top come styles
+that mocap of a few people cannot teach (carried shoulders, toes out, a lazy arm), fixed for each
+walker.
 
 The shipped file (data/gaits.npz, made by scripts/make_gait_population.py) holds two populations
 from different people, `train` and `test`, so that what is learnt from one can be tried on gaits

@@ -36,7 +36,7 @@ class PlainWeights:
 def plain_gln(
     weights: PlainWeights, silhouettes: Tensor, bins: Sequence[int], order: Sequence[int]
 ) -> Tensor:
-    """FACTS §3 step by step, frame by frame: the parts [c,p] of silhouettes [s,h,w]."""
+    """The paper step by step, frame by frame: the parts [c,p] of silhouettes [s,h,w]."""
 
     def twice(x: Tensor, pair: Sequence[Tensor]) -> Tensor:
         for weight in pair:

@@ -106,7 +106,7 @@ def test_smoke_in_128_by_88_at_full_width(variant: str) -> None:
 
 
 def test_golden_parameter_counts() -> None:
-    """FACTS §3: 8.5 M and 6.1 M for the compact block. OpenGait has 64*128 more in the first
+    """Published: 8.5 M and 6.1 M for the compact block. OpenGait has 64*128 more in the first
     lateral layer, whose second half reads the same map as the first."""
     with torch.device("meta"):
         paper = parameters(GaitGLN())
@@ -149,7 +149,7 @@ def test_golden_multiplications_of_30_frames() -> None:
         _, folded = macs_of(GaitGLN().eval(), folded=True)
     assert frames == 3_181_854_720
     assert head == 2_315_517_952
-    assert round((frames + head) / 1e9, 1) == 5.5  # FACTS §3
+    assert round((frames + head) / 1e9, 1) == 5.5  # as published
     assert folded == 1_150_550_016
 
 

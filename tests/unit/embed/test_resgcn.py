@@ -227,7 +227,7 @@ def test_parity_test_time_parts_and_each_on_its_own() -> None:
 
 
 def test_parity_with_a_plain_second_writing() -> None:
-    """FACTS §4 step by step on the network's own blocks, in the order in which it is written."""
+    """The paper step by step on the network's own blocks, in the order in which it is written."""
     network: Any = seeded_network(test_time=False)
     keypoints = walkers(2, 13)
     streams = []

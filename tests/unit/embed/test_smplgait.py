@@ -130,7 +130,7 @@ def test_parity_matrix_product_with_the_padded_repeated_form() -> None:
 
 @pytest.mark.parametrize("height", [64, 128])
 def test_parity_with_a_plain_second_writing(height: int) -> None:
-    """FACTS §2 step by step with functional calls, on the network's own weights."""
+    """The paper step by step with functional calls, on the network's own weights."""
     network = seeded_network(height=height)
     state = network.state_dict()
     generator = torch.Generator().manual_seed(2)

@@ -1,4 +1,4 @@
-"""Alignment of masks, against a plain second writing of FACTS §1 and by its properties."""
+"""Alignment of masks, against a plain second writing of the field's steps and by its properties."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def walker(height: int = 200, step: float = 0.3) -> np.ndarray:
 
 
 def plain_reference(frame: np.ndarray) -> np.ndarray:
-    """FACTS §1 in its plainest form, on a whole frame uint8 [h,w]; 64 high."""
+    """The field's steps in their plainest form, on a whole frame uint8 [h,w]; 64 high."""
     rows = np.flatnonzero(frame.sum(axis=1))
     person = frame[rows[0] : rows[-1] + 1]
     width = int(64 * person.shape[1] / person.shape[0])
