@@ -47,6 +47,7 @@ from stages.embed.evaluation.open_set import equal_error_rate
 from stages.embed.gei import GaitEnergyImage
 from stages.embed.interface import Embedder
 from stages.embed.stage import EmbedStage
+from stages.identify.fusion import as_long_as
 from stages.identify.records import weight_of
 
 MIN_WINDOWS = 2
@@ -57,9 +58,10 @@ DEFAULT_NETWORK = "joined"
 
 @dataclass(slots=True, eq=False)
 class Half:
-    """One half of a track: the weighted sum of its windows' vectors."""
+    """One half of a track: the weighted sums of its windows' vectors and of their lengths."""
 
     total: np.ndarray | None = None
+    lengths: float = 0.0
     weight: float = 0.0
     windows: int = 0
 
@@ -67,13 +69,14 @@ class Half:
         """Take one more window, as the identify stage does."""
         part = weight * vector.astype(np.float64)
         self.total = part if self.total is None else self.total + part
+        self.lengths += float(np.linalg.norm(part))
         self.weight += weight
         self.windows += 1
 
     def mean(self) -> np.ndarray:
         """Return the fused vector, float32 [c,p]."""
         assert self.total is not None
-        return (self.total / self.weight).astype(np.float32)
+        return as_long_as(self.total / self.weight, self.lengths / self.weight)
 
 
 Halves = dict[tuple[int, int], Half]  # by track and half

@@ -3,9 +3,9 @@
 A score is any number that is higher for who is more likely it: with a calibration the decades of
 false-alarm level (2 for 1 %), by which tracks with more and less evidence compare; else 1/(1+d).
 
-A track's windows are fused as the weighted mean of their vectors, not of their scores: what is kept
-is one vector however large the gallery is, a person who is enrolled meanwhile is scored against all
-that was seen, and a mean is compared with means, since that is what a template is.
+A track's windows are fused as vectors (`fusion`), not as scores: what is kept is one vector however
+large the gallery is, a person who is enrolled meanwhile is scored against all that was seen, and
+like is compared with like, since a template is fused in the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy.optimize import linear_sum_assignment
 
 from pipeline.messages import Embedding
 from stages.identify.calibration import Weighing
-from stages.identify.fusion import window_weight
+from stages.identify.fusion import as_long_as, lengths_of, window_weight
 
 # For networks without a calibration: between what the same person and what others reach. Scores
 # are 1/(1+d).
@@ -73,6 +73,7 @@ class Evidence:
 
     Attributes:
         total: float64 [c,p], the weighted sum of the vectors.
+        lengths: the weighted sum of their lengths.
         frames: distinct frames, told from the windows' times (windows overlap).
         good: the weighted sum of the qualities.
     """
@@ -84,7 +85,8 @@ class Evidence:
     windows: int
     frames: float
     end_ns: int
-    good: float = 0.0
+    good: float
+    lengths: float
 
     @property
     def key(self) -> tuple[str, str]:
@@ -99,7 +101,7 @@ class Evidence:
     @property
     def mean(self) -> np.ndarray:
         """The fused vector, float32 [c,p]."""
-        return (self.total / self.weight).astype(np.float32)
+        return as_long_as(self.total / self.weight, self.lengths / self.weight)
 
 
 def gather(
@@ -116,6 +118,7 @@ def gather(
     weight = window_weight(seen.frames, seen.quality, weighing)
     good = weight * min(max(0.0, seen.quality), 1.0)
     vector = seen.vector.astype(np.float64)
+    length = weight * float(lengths_of(vector[None])[0])
     if (
         evidence is None
         or (evidence.network, evidence.weights_hash) != (seen.network, seen.weights_hash)
@@ -123,7 +126,8 @@ def gather(
     ):
         return Evidence(
             *(seen.network, seen.weights_hash, weight * vector, weight),
-            *(1, float(seen.frames), seen.end_ns, good),
+            *(1, float(seen.frames), seen.end_ns),
+            *(good, length),
         )
     keep = 1.0 if evidence.windows < memory_windows else 1.0 - 1.0 / memory_windows
     return replace(
@@ -134,6 +138,7 @@ def gather(
         frames=evidence.frames + _new_frames(evidence, seen),
         end_ns=max(evidence.end_ns, seen.end_ns),
         good=keep * evidence.good + good,
+        lengths=keep * evidence.lengths + length,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import GalleryError, UsageError
+from stages.identify.fusion import fuse
 from stages.identify.gallery import Gallery
 from stages.identify.records import (
     MAX_THUMBNAIL_BYTES,
@@ -47,7 +48,7 @@ def enrol_from_sightings(
     source_id: str | None = None,
     min_windows: int = MIN_WINDOWS,
 ) -> Enrolled:
-    """Make a template of a track's windows (their weighted mean) and store it for a person.
+    """Make a template of a track's windows (fused, see `fusion`) and store it for a person.
 
     The track's picture comes along if `<run_dir>/thumbnails/<track_id>.jpg` is there. All in one
     transaction.
@@ -131,10 +132,10 @@ def describe(seen: Sequence[Sighting]) -> str:
 
 
 def mean_vector(vectors: Sequence[SightingVector]) -> np.ndarray:
-    """Return the weighted mean of windows as float32 [c,p]; at least one window."""
-    weights = np.array([weight_of(one.frames, one.quality) for one in vectors])
-    stack = np.stack([one.vector for one in vectors]).astype(np.float64)
-    return (np.tensordot(weights, stack, 1) / weights.sum()).astype(np.float32)
+    """Return windows fused, as float32 [c,p] (`fusion`); at least one window."""
+    stack = np.stack([one.vector for one in vectors])
+    frames = np.array([one.frames for one in vectors])
+    return fuse(stack, frames, np.array([one.quality for one in vectors]), None)
 
 
 def read_thumbnail(sighting: Sighting) -> bytes | None:

@@ -90,11 +90,12 @@ def test_smoke_windows_are_weighed_by_quality_where_that_helps() -> None:
     assert alike.calibration.weighing is None
 
 
-def test_smoke_more_windows_make_strangers_nearer_and_the_table_knows() -> None:
+def test_smoke_more_windows_make_strangers_no_nearer_and_the_table_knows() -> None:
     walks = made_up_walks(people=60, each=4, windows=8, window_noise=0.8)
     evidence = fit_calibration(walks, PLAIN).calibration.evidence
     assert evidence.frames.tolist() == [30.0, 38.0, 54.0, 86.0]
-    assert (np.diff(evidence.middle) > 0).all()
+    # A mean of windows would be shorter the more there are, and nearer to everybody.
+    assert np.ptp(evidence.middle) < 0.02 * evidence.spread.min()
 
 
 @pytest.mark.parametrize(

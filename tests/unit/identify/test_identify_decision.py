@@ -21,6 +21,7 @@ from stages.identify.decision import (
     watch_rival,
     wishes,
 )
+from stages.identify.fusion import fuse
 
 RULES = Rules(
     threshold=0.5,
@@ -41,12 +42,56 @@ def hold(claim: Claim, scores: dict[str, float], windows: int = 1) -> Claim:
     return claim
 
 
-def test_golden_fused_vector_is_the_weighted_mean() -> None:
+def test_golden_fused_vector_has_the_means_direction_and_its_windows_length() -> None:
     first = gather(None, embedding(1, vector(1), 0, quality=0.2), 64)
     both = gather(first, embedding(1, vector(2), 1, quality=0.6), 64)
-    np.testing.assert_allclose(both.mean, (vector(1) + 3 * vector(2)) / 4, rtol=1e-5)
+    mean = (vector(1) + 3 * vector(2)) / 4
+    length = (np.linalg.norm(vector(1)) + 3 * np.linalg.norm(vector(2))) / 4
+    np.testing.assert_allclose(both.mean, mean * length / np.linalg.norm(mean), rtol=1e-5)
     assert both.windows == 2
     assert both.frames == pytest.approx(30 + 30 * 8 / 29)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    count=st.integers(1, 9),
+    seed=st.integers(0, 999),
+    qualities=st.lists(st.floats(0, 1), min_size=9, max_size=9),
+)
+def test_property_window_by_window_and_all_at_once(
+    count: int, seed: int, qualities: list[float]
+) -> None:
+    made = np.random.default_rng(seed).standard_normal((count, 5, 2)).astype(np.float32)
+    evidence: Evidence | None = None
+    for window, quality in zip(range(count), qualities, strict=False):
+        evidence = gather(evidence, embedding(1, made[window], window, quality=quality), 64)
+    assert evidence is not None
+    at_once = fuse(made, np.full(count, 30), np.array(qualities[:count]), None)
+    np.testing.assert_allclose(evidence.mean, at_once, rtol=1e-4, atol=1e-5)
+    lengths = np.linalg.norm(made.reshape(count, -1), axis=1)
+    assert lengths.min() * 0.999 <= np.linalg.norm(at_once) <= lengths.max() * 1.001
+
+
+def test_smoke_people_seen_from_many_sides_are_no_nearer_to_strangers() -> None:
+    rng = np.random.default_rng(3)
+    strangers = rng.standard_normal((200, 40, 1))
+    strangers /= np.linalg.norm(strangers, axis=1, keepdims=True)
+    person = rng.standard_normal((40, 1))
+    sides = (person + 1.5 * rng.standard_normal((8, 40, 1))).astype(np.float32)
+    sides /= np.linalg.norm(sides, axis=1, keepdims=True)
+
+    def nearest(count: int) -> float:
+        fused = fuse(sides[:count], np.full(count, 30), np.ones(count), None)
+        return float(np.linalg.norm(strangers - fused, axis=1).mean())
+
+    assert nearest(8) == pytest.approx(nearest(1), rel=0.02)
+    assert np.linalg.norm(strangers - sides.mean(0), axis=1).mean() < 0.9 * nearest(1)
+
+
+def test_exception_windows_that_cancel_have_no_direction() -> None:
+    made = np.stack([vector(1), -vector(1)])
+    fused = fuse(made, np.array([30, 30]), np.ones(2), None)
+    assert np.isfinite(fused).all() and np.abs(fused).max() < 1e-6
 
 
 def test_smoke_quality_zero_and_nan_still_count() -> None:
