@@ -33,6 +33,7 @@ from scipy.optimize import linear_sum_assignment
 from benchmarks.harness import machine_facts, write_results
 from benchmarks.recorded_people import FIRST, SECOND, Recording, half_of, half_windows, look
 from benchmarks.sections import print_table, table
+from pipeline.fusing import as_long_as
 from pipeline.messages import Embeddings
 from stages.embed.config import Config
 from stages.embed.evaluation.bootstrap import Estimate, draw_people, share
@@ -47,7 +48,6 @@ from stages.embed.evaluation.open_set import equal_error_rate
 from stages.embed.gei import GaitEnergyImage
 from stages.embed.interface import Embedder
 from stages.embed.stage import EmbedStage
-from stages.identify.fusion import as_long_as
 from stages.identify.records import weight_of
 
 MIN_WINDOWS = 2

@@ -3,9 +3,9 @@
 A score is any number that is higher for who is more likely it: with a calibration the decades of
 false-alarm level (2 for 1 %), by which tracks with more and less evidence compare; else 1/(1+d).
 
-A track's windows are fused as vectors (`fusion`), not as scores: what is kept is one vector however
-large the gallery is, a person who is enrolled meanwhile is scored against all that was seen, and
-like is compared with like, since a template is fused in the same way.
+A track's windows are fused as vectors (`pipeline.fusing`), not as scores: what is kept is one
+vector however large the gallery is, a person who is enrolled meanwhile is scored against all that
+was seen, and like is compared with like, since a template is fused in the same way.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.fusing import as_long_as, lengths_of
 from pipeline.messages import Embedding
 from stages.identify.calibration import Weighing
-from stages.identify.fusion import as_long_as, lengths_of, window_weight
+from stages.identify.fusion import window_weight
 
 # For networks without a calibration: between what the same person and what others reach. Scores
 # are 1/(1+d).

@@ -48,7 +48,7 @@ def enrol_from_sightings(
     source_id: str | None = None,
     min_windows: int = MIN_WINDOWS,
 ) -> Enrolled:
-    """Make a template of a track's windows (fused, see `fusion`) and store it for a person.
+    """Fuse a track's windows to a template (`pipeline.fusing`) and store it for a person.
 
     The track's picture comes along if `<run_dir>/thumbnails/<track_id>.jpg` is there. All in one
     transaction.
@@ -132,7 +132,7 @@ def describe(seen: Sequence[Sighting]) -> str:
 
 
 def mean_vector(vectors: Sequence[SightingVector]) -> np.ndarray:
-    """Return windows fused, as float32 [c,p] (`fusion`); at least one window."""
+    """Return windows fused, as float32 [c,p] (`pipeline.fusing`); at least one window."""
     stack = np.stack([one.vector for one in vectors])
     frames = np.array([one.frames for one in vectors])
     return fuse(stack, frames, np.array([one.quality for one in vectors]), None)

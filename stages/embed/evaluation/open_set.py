@@ -3,7 +3,7 @@
 Letters: n probes, t people with a template, k splits.
 
 After Su et al., "Open-Set Biometrics: Beyond Good Closed-Set Models", ECCV 2024: a person's
-template is the mean of the gallery vectors, a score is 1 / (1 + distance), and the figures are
+template is the gallery vectors, fused, a score is 1 / (1 + distance), and the figures are
 mean, median and standard deviation over random splits of the people into enrolled and strangers.
 TPIR at a FPIR: the threshold is set so that this share of the strangers' probes is given a name
 (anybody's); of the enrolled people's probes, the share that is given the right name, which takes
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pipeline.fusing import fuse_vectors
 from stages.embed.evaluation.closed_set import Probes, mean_of
 from stages.embed.evaluation.distances import TIE, Measure, Rows, stripes
 from stages.embed.evaluation.embedding import EmbeddedSet
@@ -138,7 +139,7 @@ def mean_templates(gallery: EmbeddedSet, rows: np.ndarray) -> tuple[tuple[str, .
     people = tuple(sorted(of_person))
     templates = np.empty((len(people), *gallery.vectors.shape[1:]), np.float32)
     for i, name in enumerate(people):
-        templates[i] = gallery.vectors[of_person[name]].mean(axis=0, dtype=np.float64)
+        templates[i] = fuse_vectors(gallery.vectors[of_person[name]])
     return people, templates
 
 

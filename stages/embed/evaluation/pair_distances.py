@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.fusing import fuse_vectors
 from stages.embed.evaluation.distances import Measure, Rows, stripes
 from stages.embed.evaluation.embedding import EmbeddedSet, EmbeddingLimits, room_for
 from stages.embed.evaluation.suite import Layout
@@ -28,7 +29,7 @@ class Distances:
 
     Attributes:
         windows: float32 [n,m], probe to gallery window.
-        templates: float32 [n,t], probe to the mean of a person's gallery windows from all views
+        templates: float32 [n,t], probe to a person's fused gallery windows from all views
             but the probe's own; nan where there is none.
         window_scale, template_scale: means over the pairs of different people and views.
     """
@@ -92,13 +93,13 @@ def fused(parts: Sequence[Distances], layout: Layout, limits: EmbeddingLimits) -
 def other_view_templates(
     vectors: np.ndarray, gallery_rows: np.ndarray, layout: Layout, view: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 [k,c,p], the mean gallery vectors without a view's, and whose: int64 [k]."""
+    """Return float32 [k,c,p], the fused gallery vectors without a view's, and whose: int64 [k]."""
     used = (gallery_rows >= 0) & (layout.gallery_view != view)
     people = np.unique(layout.gallery_person[used])
     found = np.empty((len(people), *vectors.shape[1:]), np.float32)
     for place, person in enumerate(people):
         rows = gallery_rows[used & (layout.gallery_person == person)]
-        found[place] = vectors[rows].mean(axis=0, dtype=np.float64)
+        found[place] = fuse_vectors(vectors[rows])
     return found, people
 
 

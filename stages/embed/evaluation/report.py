@@ -179,8 +179,8 @@ def _method_text(evaluation: Evaluation) -> str:
     if first.open is not None:
         text += (
             f"\nOpen set: {first.open.splits} random splits into {first.open.enrolled} enrolled "
-            f"people and {first.open.strangers} strangers; a template is the mean of a person's "
-            "gallery vectors, a score 1 / (1 + distance). TPIR at a FPIR: the share of the "
+            f"people and {first.open.strangers} strangers; a template is a person's gallery "
+            "vectors, fused to one, a score 1 / (1 + distance). TPIR at a FPIR: the share of the "
             "enrolled people's probes that get the right name, at the threshold at which that "
             "share of the strangers' probes gets any. AUROC and EER: telling the enrolled from "
             f"strangers by the best score. A split has {first.open.mated_probes:.0f} and "

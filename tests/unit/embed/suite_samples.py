@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from eval_samples import entries_of, noisy_vectors, plain_distances, set_of
+from eval_samples import entries_of, noisy_vectors, plain_distances, plain_fused, set_of
 
 from stages.embed.data.interface import Entry
 from stages.embed.evaluation.distances import Measure
@@ -43,7 +43,7 @@ def plain_windows(layout: Layout, vectors: np.ndarray, metric: str = "euclidean"
 
 
 def plain_templates(layout: Layout, vectors: np.ndarray) -> np.ndarray:
-    """Return float64 [n,t]: each probe to the mean of each person's windows of other views."""
+    """Return float64 [n,t]: each probe to each person's fused windows of other views."""
     found = np.full((len(layout.probes), len(layout.people)), np.nan)
     for i, probe in enumerate(layout.probes):
         for t in range(len(layout.people)):
@@ -53,7 +53,7 @@ def plain_templates(layout: Layout, vectors: np.ndarray) -> np.ndarray:
                 if layout.gallery_person[j] == t and layout.gallery_view[j] != layout.probe_view[i]
             ]
             if rows:
-                template = vectors[rows].astype(np.float64).mean(axis=0)
+                template = plain_fused(vectors[rows])
                 found[i, t] = plain_distances(vectors[[probe]], template[None], "euclidean")[0, 0]
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from eval_samples import entries_of, noisy_vectors, plain_distances, set_of
+from eval_samples import entries_of, noisy_vectors, plain_distances, plain_fused, set_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,11 +131,11 @@ def test_parity_splits_by_brute_force() -> None:
     assert found is not None
     roles = GENERIC.roles(entries)
     people = sorted({e.subject for e in entries})
-    means = [
-        vectors[[i for i in roles.gallery if entries[i].subject == who]].mean(axis=0)
+    templates = [
+        plain_fused(vectors[[i for i in roles.gallery if entries[i].subject == who]])
         for who in people
     ]
-    scores = 1 / (1 + plain_distances(vectors[roles.probes], np.array(means), "euclidean"))
+    scores = 1 / (1 + plain_distances(vectors[roles.probes], np.array(templates), "euclidean"))
     owner = [people.index(entries[i].subject) for i in roles.probes]
     tpir = {0.01: [], 0.1: []}  # type: dict[float, list[float]]
     areas, rates = [], []
@@ -174,12 +174,16 @@ def test_property_people_without_a_gallery_are_strangers() -> None:
     assert found.auroc.mean == 1.0 and found.tpir[0.1].mean == 1.0
 
 
-def test_golden_templates_are_means() -> None:
+def test_golden_templates_are_fused() -> None:
     entries = entries_of(2, ("nm-01",), ("000", "090"))
     vectors = np.arange(4 * 2, dtype=np.float32).reshape(4, 2, 1)
     people, templates = mean_templates(set_of(entries, vectors), np.arange(4))
     assert people == ("001", "002")
-    np.testing.assert_array_equal(templates[:, :, 0], [[1, 2], [5, 6]])
+    # Of [0, 1] and [2, 3], and of [4, 5] and [6, 7]: the mean's direction, the mean of lengths.
+    lengths = [(1 + 13**0.5) / 2, (41**0.5 + 85**0.5) / 2]
+    means = np.array([[1, 2], [5, 6]])
+    wanted = means * (np.array(lengths) / np.linalg.norm(means, axis=1))[:, None]
+    np.testing.assert_allclose(templates[:, :, 0], wanted, rtol=1e-6)
 
 
 def test_property_a_tie_at_rank_one_is_a_miss() -> None:
