@@ -239,8 +239,6 @@ class TrainConfig(Block):
         names = [phase.name for phase in self.phases]
         if len(set(names)) != len(names):
             raise ValueError(f"phases need names of their own, got {names}")
-        if self.sampler.alike and self.init is None:
-            raise ValueError("sampler.alike needs init: weights that know who is like whom")
         return self
 
     @property

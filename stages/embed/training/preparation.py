@@ -179,7 +179,8 @@ def make_network(config: TrainConfig, data: Data) -> GaitNetwork:
     """Return the network to train, its weights drawn from the seed or read from `init`.
 
     Raises:
-        ConfigError: the network cannot take its config.
+        ConfigError: the network cannot take its config, or nothing to start from is given where
+            it is needed.
         InputError: the data do not fit what it reads.
         WeightsError: `init` does not fit; another count of classes is said in words.
     """
@@ -203,6 +204,11 @@ def make_network(config: TrainConfig, data: Data) -> GaitNetwork:
         _check_reads(network, data.test_store, "test")
     if config.init is not None:
         _start_from(network, config.init, new_classifier=config.init_classifier == "new")
+    elif config.sampler.alike:
+        raise ConfigError(
+            "sampler.alike needs weights that know who is like whom",
+            hint="Give --init FILE, or sampler.alike=0.",
+        )
     for phase in config.phases:
         names_of_frozen(network, phase)
     return network

@@ -24,7 +24,7 @@ from small_trainings import (
     run,
 )
 
-from pipeline.errors import InputError, ResourceError
+from pipeline.errors import ConfigError, InputError, ResourceError
 from stages.embed.checkpoint import load_network, save_network
 from stages.embed.data.interface import Entry
 from stages.embed.data.sampling import Sampler, SamplerConfig, alike_groups
@@ -213,6 +213,8 @@ def test_exception_likeness_that_is_gone(walkers: Path, tmp_path: Path, init: Pa
         run(config, tmp_path, resume=True)
 
 
-def test_exception_alike_without_weights_to_start_from(walkers: Path) -> None:
-    with pytest.raises(ValueError, match=r"sampler\.alike needs init"):
-        config_of(walkers, sampler={"alike": 2})
+def test_exception_alike_without_weights_to_start_from(walkers: Path, tmp_path: Path) -> None:
+    config = config_of(walkers, phase(losses=TRIPLET), sampler={"subjects": 2, "alike": 2})
+    with pytest.raises(ConfigError, match=r"sampler\.alike needs weights"):
+        run(config, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
