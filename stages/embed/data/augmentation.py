@@ -49,6 +49,9 @@ class AugmentationConfig(BaseModel):
     noise_level: float = Field(
         1.0, gt=0, le=3, description="how bad the segmenter is at worst; 1 is usual footage"
     )
+    hide_bodies: float = Field(
+        0.0, ge=0, le=1, description="share of sequences whose SMPL rows are zeros: no body known"
+    )
 
 
 def augment(clip: StoredClip, config: AugmentationConfig, rng: np.random.Generator) -> StoredClip:
@@ -61,6 +64,9 @@ def augment(clip: StoredClip, config: AugmentationConfig, rng: np.random.Generat
         clip = segmentation_noise(clip, rng.uniform(0.2, 1.0) * config.noise_level, rng)
     if len(clip.silhouettes) and rng.random() < config.erase:
         clip = erase(clip, config.erase_area, rng)
+    # Not drawn where it is off, so that trainings from before draw what they drew.
+    if config.hide_bodies and rng.random() < config.hide_bodies:
+        clip = StoredClip(clip.silhouettes, np.zeros_like(clip.theta), clip.keypoints_px)
     return clip
 
 

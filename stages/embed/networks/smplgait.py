@@ -130,7 +130,8 @@ def plain_backbone(widths: Sequence[int] = CHANNELS) -> Backbone:
 class BodyMatrix(nn.Module):
     """From theta to the square matrix that its frame's feature is multiplied by.
 
-    In: [m,85]. Out: [m,side,side], the identity plus what the layers say.
+    In: [m,85]; a row of zeros is no body. Out: [m,side,side], the identity plus what the layers say
+    of a body.
     """
 
     def __init__(self, side: int) -> None:
@@ -145,6 +146,7 @@ class BodyMatrix(nn.Module):
         x = torch.relu(self.bn1(self.fc1(theta)))  # [m,128]
         x = torch.relu(self.bn2(self.dropout2(self.fc2(x))))  # [m,256]
         x = torch.relu(self.bn3(self.dropout3(self.fc3(x))))  # [m,side*side]
+        x = x * (theta.abs().amax(1, keepdim=True) > 0)
         x = x.unflatten(1, (self.side, self.side))  # [m,side,side]
         return x + torch.eye(self.side, dtype=x.dtype, device=x.device)
 
@@ -210,7 +212,7 @@ class SMPLGait(GaitNetwork):
 
         Args:
             silhouettes: float [n,s,h,w] or [n,1,s,h,w], 0..1.
-            theta: float [n,s,85]; None multiplies by the identity.
+            theta: float [n,s,85]; None, or zeros in a frame, multiplies by the identity.
             labels: int [n], passed on to the losses.
             lengths: the sequences lie end to end along s, with n = 1; one embedding for each.
 

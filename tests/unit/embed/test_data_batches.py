@@ -275,6 +275,22 @@ def test_property_augmentation_that_is_off_changes_nothing() -> None:
     assert equal(augment(clip, OFF, np.random.default_rng(0)), clip)
 
 
+def test_property_hidden_bodies_are_zeros_and_all_else_stays() -> None:
+    clip = clip_of()
+    hidden = 0
+    for seed in range(40):
+        config = ALL.model_copy(update={"hide_bodies": 0.5})
+        plain, found = (augment(clip, c, np.random.default_rng(seed)) for c in (ALL, config))
+        assert found.theta.shape == clip.theta.shape
+        np.testing.assert_array_equal(found.silhouettes, plain.silhouettes)
+        np.testing.assert_array_equal(found.keypoints_px, plain.keypoints_px)
+        if not found.theta.any():
+            hidden += 1
+        else:
+            np.testing.assert_array_equal(found.theta, plain.theta)
+    assert 10 < hidden < 30
+
+
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10_000), level=st.floats(0.1, 3))
 def test_property_augmentation_keeps_shapes_and_its_input(seed: int, level: float) -> None:

@@ -193,6 +193,19 @@ def test_parity_no_body_is_the_identity_matrix() -> None:
     assert close(embed(network, silhouettes, theta), without)
 
 
+def test_parity_rows_of_zeros_are_no_body() -> None:
+    network = seeded_network()
+    silhouettes, theta = tensors_of(window_of(1, 4))
+    nobody = torch.zeros_like(theta)
+    assert close(embed(network, silhouettes, nobody), embed(network, silhouettes))
+    # In some of the frames: as if those were multiplied by the identity.
+    theta[:, 1::2] = 0
+    (features,) = network.frame_part(silhouettes[0], theta[0])
+    (known,) = network.frame_part(silhouettes[0, ::2], theta[0, ::2])
+    (plain,) = network.frame_part(silhouettes[0, 1::2])
+    assert close(features[::2], known) and close(features[1::2], plain)
+
+
 def test_property_order_of_frames_does_not_matter() -> None:
     network = seeded_network()
     silhouettes, theta = tensors_of(window_of(1, 6))
