@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,9 @@ MAX_STORED_FRAMES = 1_000_000
 SIDES = (64, 128)
 NPY_START = b"\x93NUMPY"
 PNG_START = b"\x89PNG\r\n\x1a\n"
+# numpy reads a header with Python's own parser, and in older 3.11 and 3.12 that counts its depth
+# for all threads together: now and then one fails with a SystemError (CPython's gh-106905).
+_ONE_HEADER_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -183,7 +187,8 @@ def _load(path: Path) -> np.ndarray:
         if file.read(len(NPY_START)) != NPY_START:
             raise InputError(f"{path.name} is not a .npy file of one array")
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        with _ONE_HEADER_AT_A_TIME:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, OverflowError) as error:
         raise InputError(f"{path.name} is damaged: {error}") from error
 

@@ -179,8 +179,7 @@ def make_network(config: TrainConfig, data: Data) -> GaitNetwork:
     """Return the network to train, its weights drawn from the seed or read from `init`.
 
     Raises:
-        ConfigError: the network cannot take its config, or nothing to start from is given where
-            it is needed.
+        ConfigError: the network cannot take its config.
         InputError: the data do not fit what it reads.
         WeightsError: `init` does not fit; another count of classes is said in words.
     """
@@ -204,11 +203,6 @@ def make_network(config: TrainConfig, data: Data) -> GaitNetwork:
         _check_reads(network, data.test_store, "test")
     if config.init is not None:
         _start_from(network, config.init, new_classifier=config.init_classifier == "new")
-    elif config.sampler.alike:
-        raise ConfigError(
-            "sampler.alike needs weights that know who is like whom",
-            hint="Give --init FILE, or sampler.alike=0.",
-        )
     for phase in config.phases:
         names_of_frozen(network, phase)
     return network
@@ -220,13 +214,19 @@ def make_batches(
     """Return one rank's share of the training batches.
 
     Raises:
-        ConfigError: a batch's subjects do not divide among the ranks.
+        ConfigError: a batch's subjects do not divide among the ranks, or shall be alike and there
+            are no weights to tell.
         InputError: the data lack what the network reads, or have too few subjects.
     """
     if config.sampler.subjects % world:
         raise ConfigError(
             f"sampler.subjects = {config.sampler.subjects}: they do not divide among {world} "
             "processes"
+        )
+    if config.sampler.alike and config.init is None:
+        raise ConfigError(
+            "sampler.alike needs weights that know who is like whom",
+            hint="Give --init FILE, or sampler.alike=0.",
         )
     return Batches(
         data.store,

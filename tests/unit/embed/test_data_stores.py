@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,6 +43,27 @@ def packed_of(root: Path, path: Path) -> PackedStore:
     store = FolderStore(root)
     pack(store, range(len(store.entries)), path)
     return PackedStore(path)
+
+
+def test_property_headers_are_read_one_at_a_time(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Several at once are a SystemError now and then.
+    inside, most, load = 0, 0, np.load
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.002)  # long enough for the other threads to come
+        try:
+            return load(*args, **kwargs)
+        finally:
+            inside -= 1
+
+    monkeypatch.setattr(np, "load", watched)
+    assert len(FolderStore(data).entries) == 16
+    assert most == 1
 
 
 def test_smoke_folders(data: Path) -> None:
