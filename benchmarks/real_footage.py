@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from scipy.optimize import linear_sum_assignment
 from benchmarks.harness import machine_facts, write_results
 from benchmarks.recorded_people import FIRST, SECOND, Recording, half_of, half_windows, look
 from benchmarks.sections import print_table, table
-from pipeline.fusing import as_long_as
+from pipeline.fusing import fuse_vectors
 from pipeline.messages import Embeddings
 from stages.embed.config import Config
 from stages.embed.evaluation.bootstrap import Estimate, draw_people, share
@@ -58,25 +58,24 @@ DEFAULT_NETWORK = "joined"
 
 @dataclass(slots=True, eq=False)
 class Half:
-    """One half of a track: the weighted sums of its windows' vectors and of their lengths."""
+    """One half of a track: its windows' vectors and weights."""
 
-    total: np.ndarray | None = None
-    lengths: float = 0.0
-    weight: float = 0.0
-    windows: int = 0
+    vectors: list[np.ndarray] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    @property
+    def windows(self) -> int:
+        """How many there are."""
+        return len(self.vectors)
 
     def add(self, vector: np.ndarray, weight: float) -> None:
-        """Take one more window, as the identify stage does."""
-        part = weight * vector.astype(np.float64)
-        self.total = part if self.total is None else self.total + part
-        self.lengths += float(np.linalg.norm(part))
-        self.weight += weight
-        self.windows += 1
+        """Take one more window."""
+        self.vectors.append(vector)
+        self.weights.append(weight)
 
-    def mean(self) -> np.ndarray:
-        """Return the fused vector, float32 [c,p]."""
-        assert self.total is not None
-        return as_long_as(self.total / self.weight, self.lengths / self.weight)
+    def fused(self) -> np.ndarray:
+        """Return the fused vector, float32 [c,p], as the identify stage has it."""
+        return fuse_vectors(np.stack(self.vectors), np.array(self.weights))
 
 
 Halves = dict[tuple[int, int], Half]  # by track and half
@@ -233,7 +232,7 @@ def answer_of(halves: Halves, measure: Measure) -> Answer:
     chosen = np.array(tracks, np.int64)[long]
     if len(chosen) == 0:
         return Answer(chosen, counts[long], np.empty((0, 0), np.float32))
-    first, second = (np.stack([halves[t, h].mean() for t in chosen]) for h in (FIRST, SECOND))
+    first, second = (np.stack([halves[t, h].fused() for t in chosen]) for h in (FIRST, SECOND))
     return Answer(chosen, counts[long], distance_matrix(second, first, measure))
 
 

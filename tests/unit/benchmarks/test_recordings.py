@@ -198,7 +198,7 @@ def test_golden_halves_with_too_few_windows() -> None:
     for half in halves.values():
         half.add(vector, 1.0)
         half.add(3 * vector, 3.0)
-    np.testing.assert_array_equal(halves[1, 0].mean(), 2.5 * vector)
+    np.testing.assert_array_equal(halves[1, 0].fused(), 2.5 * vector)
     assert answer_of(halves, Measure()).tracks.tolist() == [1]
     del halves[1, 1]
     nothing = answer_of(halves, Measure())
