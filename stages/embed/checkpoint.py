@@ -17,10 +17,14 @@ from stages.embed.opengait_weights import load_opengait
 TORCH_SUFFIXES = (".pt", ".pth")
 
 
-def save_network(path: Path, network: GaitNetwork) -> str:
-    """Write a network's weights and return their hash; WeightsError if that fails."""
+def save_network(path: Path, network: GaitNetwork, *, half: bool = False) -> str:
+    """Write a network's weights, by half in float16, and return their hash.
+
+    Raises:
+        WeightsError: that fails.
+    """
     tensors = {name: t.detach().cpu().numpy() for name, t in network.state_dict().items()}
-    return weights_file.save(path, network.name, network.export_config(), tensors)
+    return weights_file.save(path, network.name, network.export_config(), tensors, half=half)
 
 
 def load_network(path: Path, name: str, **expected: Any) -> tuple[GaitNetwork, str]:

@@ -3,6 +3,9 @@
 One metadata entry, `gaitstream`, holds JSON: format_version, network, config. Being one entry it is
 written the same way every time, so equal weights make equal files and the hash of the file stands
 for the weights.
+
+A file of half the size has its matrices in float16; they are read as float32, so that networks
+compute as they always do.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ METADATA_KEY = "gaitstream"
 MAX_BYTES = 1 << 30
 MAX_METADATA_BYTES = 1 << 16
 DTYPES = {"F32": "float32", "I64": "int64"}
+HALF = {"F16": "float16"}  # read as float32
 SHOWN = 10
 LFS_POINTER = b"version https://git-lfs"
 HINT = "Give a .safetensors file that this program has written (train or export), or convert it."
@@ -53,9 +57,17 @@ class Weights:
 
 
 def save(
-    path: Path, network: str, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+    path: Path,
+    network: str,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    *,
+    half: bool = False,
 ) -> str:
     """Write weights, all or nothing, and return their hash.
+
+    Args:
+        half: matrices become float16. Vectors stay: variances may be too small for it.
 
     Raises:
         WeightsError: for a dtype that is not stored, a number that is not finite, a full disk.
@@ -64,6 +76,8 @@ def save(
     for name, tensor in stored.items():
         if str(tensor.dtype) not in DTYPES.values():
             raise WeightsError(f"{name} is {tensor.dtype}; weights are stored as float32 or int64")
+    if half:
+        stored = {name: _halved(tensor) for name, tensor in stored.items()}
     check_finite(path, stored)
     header = {"format_version": FORMAT_VERSION, "network": network, "config": dict(config)}
     data = save_tensors(stored, {METADATA_KEY: json.dumps(header, sort_keys=True)})
@@ -98,16 +112,20 @@ def load(path: Path, network: str) -> Weights:
     if not isinstance(config, dict):
         raise WeightsError(f"weights {path} are damaged: no config in their metadata", hint=HINT)
     for name, entry in entries.items():
-        if not isinstance(entry, dict) or entry.get("dtype") not in DTYPES:
+        if not isinstance(entry, dict) or entry.get("dtype") not in DTYPES | HALF:
             raise WeightsError(
                 f"weights {path}: {name} is stored as {_dtype_of(entry)}, "
-                f"expected one of {sorted(DTYPES)}"
+                f"expected one of {sorted(DTYPES | HALF)}"
             )
     try:
         tensors = load_tensors(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"weights {path} are damaged: {error}", hint=HINT) from error
     check_finite(path, tensors)
+    tensors = {
+        name: tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
+        for name, tensor in tensors.items()
+    }
     return Weights(path, network, config, tensors, hash_of(data))
 
 
@@ -257,6 +275,13 @@ def check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
             f"weights {path} hold numbers that are not finite in {', '.join(bad[:SHOWN])}",
             hint="The training diverged or the file is damaged; take an earlier one.",
         )
+
+
+def _halved(tensor: np.ndarray) -> np.ndarray:
+    if tensor.dtype != np.float32 or tensor.ndim < 2:
+        return tensor
+    with np.errstate(over="ignore"):  # too large is not finite: told by the check
+        return tensor.astype(np.float16)
 
 
 def _dtype_of(entry: Any) -> Any:

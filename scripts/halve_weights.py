@@ -1,0 +1,39 @@
+"""Write weights in half the bytes: matrices as float16, which are read as float32 again.
+
+    python scripts/halve_weights.py joined.safetensors --out half.safetensors
+
+They are other weights then, with a hash of their own: evaluate and calibrate these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed, too
+
+from pipeline.errors import GaitError  # noqa: E402
+from stages.embed.checkpoint import load_network, save_network  # noqa: E402
+from stages.embed.weights import network_of  # noqa: E402
+
+
+def main() -> None:
+    """Read, write, say how many bytes."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", type=Path, help=".safetensors")
+    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    args = parser.parse_args()
+    try:
+        network, _ = load_network(args.weights, network_of(args.weights))
+        weights_hash = save_network(args.out, network, half=True)
+    except GaitError as error:
+        sys.exit(f"error: {error}")
+    print(f"{args.out}: hash {weights_hash}, {args.out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
