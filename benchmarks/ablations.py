@@ -11,8 +11,10 @@ long ones reach. Each variant runs through the commands that a user has (`synth`
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,10 +92,20 @@ def main() -> None:
     parser.add_argument("--test-people", type=int, default=100, help="held out (%(default)s)")
     parser.add_argument("--steps", type=int, default=1500, help="of each training (%(default)s)")
     parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        help="trainings at a time, with as many threads each as cores are left to it: of layers as "
+        "small as these more trainings make better use of the cores than more threads "
+        "(%(default)s)",
+    )
+    parser.add_argument(
         "--only", nargs="+", choices=[each.name for each in VARIANTS], help="these variants"
     )
     parser.add_argument("--name", default="ablations", help="of the results file (%(default)s)")
     args = parser.parse_args()
+    if args.jobs < 1:
+        parser.error(f"--jobs must be 1 or more, got {args.jobs}")
     chosen = [each for each in VARIANTS if args.only is None or each.name in args.only]
     args.out.mkdir(parents=True, exist_ok=True)
     test = made(
@@ -101,7 +113,16 @@ def main() -> None:
         "synth_test.yaml",
         {**TEST_SET, "identities": str(args.test_people)},
     )
-    weights = [trained(each, args.out, args.people, args.steps) for each in chosen]
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    data = [people_of(each, args.out, args.people) for each in chosen]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        weights = list(
+            pool.map(
+                lambda each, people: trained(each, args.out, people, args.steps, threads),
+                chosen,
+                data,
+            )
+        )
     figures = evaluated(args.out / "ablations.md", test, weights)
     results = report(chosen, figures, args.people, args.test_people, args.steps)
     for shown in results["tables"]:
@@ -110,18 +131,19 @@ def main() -> None:
     print("written to", path)
 
 
-def trained(variant: Variant, out: Path, people: int, steps: int) -> Path:
+def people_of(variant: Variant, out: Path, people: int) -> Path:
+    """Make whom a variant is trained on, if they are not there; return their path."""
+    keys = dict(variant.data)
+    count = round(people * float(keys.pop("people", 1)))
+    data = out / f"{variant.data_name}.gaitpack"
+    return made(data, "synth.yaml", {**keys, "identities": str(count)})
+
+
+def trained(variant: Variant, out: Path, data: Path, steps: int, threads: int) -> Path:
     """Train a variant, or go on with it; return its weights, named after it."""
     weights = out / "weights" / f"{variant.name}.safetensors"
     if weights.exists():
         return weights
-    keys = dict(variant.data)
-    count = round(people * float(keys.pop("people", 1)))
-    data = made(
-        out / f"{variant.data_name}.gaitpack",
-        "synth.yaml",
-        {**keys, "identities": str(count)},
-    )
     run = out / variant.name
     settings = {
         "phases.0.steps": str(steps),
@@ -130,6 +152,7 @@ def trained(variant: Variant, out: Path, people: int, steps: int) -> Path:
         "data.test_path": str(out / "test.gaitpack"),
         "evaluation.every": "0",
         "evaluation.final": "false",
+        "threads": str(threads),
         **variant.settings,
     }
     command = ["train", "--config", str(ROOT / "configs" / variant.config), "--out", str(run)]
