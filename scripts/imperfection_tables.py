@@ -16,7 +16,7 @@ from stages.body.landmarks import LandmarksBody
 from stages.human.joints import SMPL_JOINT_NAMES
 from stages.human.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from stages.human.skeleton import load_skeleton
-from stages.human.walkers.landmark_bones import bones_of
+from stages.human.walkers.landmark_bones import bones_of, facing_axes
 from stages.human.walkers.landmark_noise import SeenLandmarks, seen_landmarks
 from stages.human.walkers.measured import LandmarkFigures, MaskFigures
 from stages.human.walkers.wardrobe import DRESSES
@@ -29,6 +29,7 @@ GROUPS = {
     "knees": [25, 26], "ankles": [27, 28], "toes": [31, 32],
 }  # fmt: skip
 BONES_SHOWN = {"thigh": [25, 26], "shank": [27, 28], "upper arm": [13, 14], "trunk": [34]}
+POSTURES_SHOWN = {**BONES_SHOWN, "head": [35], "foot": [31, 32]}
 JOINTS_SHOWN = ("pelvis", "left_hip", "left_knee", "spine3", "head", "left_shoulder", "left_elbow")
 
 
@@ -174,6 +175,14 @@ def landmark_table(rows: Sequence[Row], figures: LandmarkFigures) -> list[str]:
         lines.append(f"| {name} | {a} / {b} |")
     lines += [
         "",
+        "| bone: how a person's average over time differs, seen with true | measured / imitated |",
+        "|---|---|",
+    ]
+    for name, places in POSTURES_SHOWN.items():
+        a, b = (_posture(o, seen, places) for seen in (real, ours))
+        lines.append(f"| {name} | {a} / {b} |")
+    lines += [
+        "",
         "| angle error, degrees: median, 90th of 100 | measured / imitated |",
         "|---|---|",
     ]
@@ -217,6 +226,25 @@ def _length(o: Observed, seen: SeenLandmarks, places: list[int]) -> str:
     apart = true - true.mean(axis=0)
     share = float((apart * (got - got.mean(axis=0))).sum() / (apart**2).sum())
     return f"{share:.2f}, {got.std(axis=0).mean():.1%}"
+
+
+def _posture(o: Observed, seen: SeenLandmarks, places: list[int]) -> str:
+    """Correlation of directions [s,3] (left, down, forwards) with the true ones, view taken out."""
+    terms = np.array([o.terms[one].mean(axis=0) for one in o.sequences])
+    points = seen.world[..., :3]
+    about = np.einsum("na,na->n", points[:, 11] - points[:, 12], o.true[:, 11] - o.true[:, 12]) < 0
+    kept = np.array([about[one].mean() < 0.2 for one in o.sequences])
+
+    def own(landmarks: NDArray[np.float64]) -> NDArray[np.float64]:
+        bones = bones_of(landmarks)[:, places]
+        bones = bones / np.linalg.norm(bones, axis=2, keepdims=True) @ facing_axes(o.view)
+        held = np.array([bones[one].mean(axis=0).ravel() for one in o.sequences])[kept]
+        usual = np.linalg.lstsq(terms[kept], held, rcond=None)[0]
+        return np.asarray(held - terms[kept] @ usual)
+
+    true, got = own(o.true), own(points)
+    alike = (true * got).sum(axis=0) / np.sqrt((true**2).sum(axis=0) * (got**2).sum(axis=0))
+    return ", ".join(f"{x:.2f}" for x in alike.reshape(-1, 3).mean(axis=0))
 
 
 def _angles(o: Observed, rows: Sequence[Row], seen: SeenLandmarks) -> NDArray[np.float64]:

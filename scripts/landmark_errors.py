@@ -27,7 +27,9 @@ from stages.human.walkers.landmark_bones import (
     SIDE,
     TRUNK_AND_ARMS,
     bones_of,
+    facing_axes,
     landmarks_of,
+    taken_apart,
 )
 from stages.human.walkers.measured import LandmarkFigures
 
@@ -40,7 +42,8 @@ MIRRORED_TURN = np.array([1.0, -1.0, -1.0])
 # Points that say how the trunk is turned, and how much each counts.
 TRUNK = {11: 1.0, 12: 1.0, 23: 1.0, 24: 1.0, 13: 0.3, 14: 0.3}
 OWN_SHARES = (0.0, 0.5)
-GAINS = (0.3, 1.3)
+POSTURES = (0.02, 1.0)
+GAINS = (0.2, 1.3)
 # Ridge on functions of the view, share of the observations' variance.
 RIDGE = 0.02
 CAUTION = 0.6  # how much of a difference one round takes away
@@ -113,6 +116,48 @@ def ordinary_bones(o: Observed, lengths: Lengths) -> Floats:
     return out
 
 
+@dataclass(frozen=True, eq=False)
+class Postures:
+    """How people hold themselves, as in `LandmarkFigures`."""
+
+    average_m: Floats
+    posture: Floats
+
+
+def fit_postures(o: Observed, ordinary: Floats) -> Postures:
+    """How an average person walks, and how much of what is otherwise in somebody is seen."""
+    sequences = o.plain_sequences()
+    facing = [(ordinary[one] @ facing_axes(o.view[one])).mean(axis=0) for one in sequences]
+    average = np.mean(facing, axis=0)
+    average = 0.5 * (average + average[MIRROR] * MIRRORED_AXES)
+    seen = bones_of(o.seen)
+    apart = [taken_apart(ordinary[one], o.view[one], average).posture for one in sequences]
+    own = np.array([one.mean(axis=0) for one in apart])  # [s,B,3]
+    got = np.array([seen[one].mean(axis=0) for one in sequences])
+    terms = np.array([o.terms[one].mean(axis=0) for one in sequences])
+    share = np.ones((BONES, 3))
+    for place in range(BONES):
+        if place == MIDDLE_HIPS:
+            continue
+        inputs, x = folded(terms, own, place, MIRRORED_AXES)
+        _, y = folded(terms, got, place, MIRRORED_AXES)
+        spread = np.maximum(x.std(axis=0), 1e-6)
+        for axis in range(3):
+            columns = np.column_stack([inputs, x[:, axis] / spread[axis]])
+            share[place, axis] = ridge(columns, y[:, axis])[-1] / spread[axis]
+    return Postures(average, np.clip(share, *POSTURES))
+
+
+def with_postures(o: Observed, ordinary: Floats, postures: Postures) -> tuple[Floats, Floats]:
+    """What is seen of bones [N,36,3] but for their motion, and their motion."""
+    held, motion = np.zeros_like(ordinary), np.zeros_like(ordinary)
+    for one in o.sequences:
+        walking = taken_apart(ordinary[one], o.view[one], postures.average_m)
+        held[one] = walking.average + walking.posture * postures.posture
+        motion[one] = walking.motion
+    return held, motion
+
+
 def turns_between(ordinary: Floats, seen: Floats) -> Floats:
     """Rotations [N,3,3] that bring the trunk of [N,33,3] onto the seen one (Kabsch)."""
     places, weights = list(TRUNK), np.array(list(TRUNK.values()))
@@ -137,7 +182,9 @@ def fit_landmarks(o: Observed) -> LandmarkFigures:
     """Everything at once."""
     lengths = fit_lengths(o)
     ordinary = ordinary_bones(o, lengths)
-    turned = turns_between(landmarks_of(ordinary), o.seen)
+    postures = fit_postures(o, ordinary)
+    held, motion = with_postures(o, ordinary, postures)
+    turned = turns_between(landmarks_of(held + motion), o.seen)
     vectors = matrix_to_axis_angle(turned)
     plain = o.plain
     inputs = np.concatenate([o.terms[plain], o.terms[plain] * MIRRORED_TERMS])
@@ -145,8 +192,8 @@ def fit_landmarks(o: Observed) -> LandmarkFigures:
     turn_spreads = spreads_of(vectors - o.terms @ turn.T, o)
     upright = bones_of(o.seen)
     upright[:, TRUNK_AND_ARMS] = upright[:, TRUNK_AND_ARMS] @ turned
-    gain, bias = _gain_and_bias(o, ordinary, upright)
-    rest = upright - ordinary * gain - np.einsum("nv,bcv->nbc", o.terms, bias)
+    gain, bias = _gain_and_bias(o, held, motion, upright)
+    rest = upright - held - motion * gain - np.einsum("nv,bcv->nbc", o.terms, bias)
     bone_spreads = spreads_of(rest, o)
     heights, factors = _by_height(rest, o)
     keypoints = _keypoints(o, ordinary)
@@ -157,6 +204,8 @@ def fit_landmarks(o: Observed) -> LandmarkFigures:
         own_share=lengths.own_share,
         length_view=lengths.length_view,
         length_spread=lengths.length_spread,
+        average_m=postures.average_m,
+        posture=postures.posture,
         gain=gain,
         bias_m=bias,
         steady_m=both_sides(bone_spreads.steady),
@@ -200,18 +249,25 @@ def _strayed(points: Floats, o: Observed) -> Floats:
     return np.asarray((off - off.mean(axis=0)).std(axis=0))
 
 
-def _gain_and_bias(o: Observed, ordinary: Floats, upright: Floats) -> tuple[Floats, Floats]:
-    """What of a true component is seen [36,3], and a bias by view [36,3,5]."""
+def _gain_and_bias(
+    o: Observed, held: Floats, motion: Floats, upright: Floats
+) -> tuple[Floats, Floats]:
+    """What of a bone's motion is seen [36,3], and a bias by view [36,3,5]."""
     plain = o.plain
+    moved = np.zeros_like(upright)
+    for one in o.plain_sequences():
+        moved[one] = upright[one] - upright[one].mean(axis=0)
     gain, bias = np.ones((BONES, 3)), np.zeros((BONES, 3, 5))
     for place in range(BONES):
         if place == MIDDLE_HIPS:
             continue
-        _, x = folded(o.terms[plain], ordinary[plain], place, MIRRORED_AXES)
-        inputs, y = folded(o.terms[plain], upright[plain], place, MIRRORED_AXES)
-        power = (x**2).sum(axis=0) + 1e-4 * len(x)
+        _, x = folded(o.terms[plain], motion[plain], place, MIRRORED_AXES)
+        _, y = folded(o.terms[plain], moved[plain], place, MIRRORED_AXES)
+        power = (x**2).sum(axis=0) + 1e-6 * len(x)
         gain[place] = np.clip((x * y).sum(axis=0) / power, *GAINS)
-        bias[place] = ridge(inputs, y - gain[place] * x).T
+        rest = upright - held - motion * gain[place]
+        inputs, off = folded(o.terms[plain], rest[plain], place, MIRRORED_AXES)
+        bias[place] = ridge(inputs, off).T
     return gain, bias
 
 

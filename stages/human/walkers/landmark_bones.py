@@ -7,6 +7,8 @@ Letters: T frames, B = 36 bones, each named by the point at its far end: the 33 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -97,3 +99,43 @@ def view_terms(view: Floats) -> Floats:
     """1, cos, sin, cos 2, sin 2 [T,5] of views [T,2] (cosine, sine)."""
     cos, sin = view[:, 0], view[:, 1]
     return np.stack([np.ones_like(cos), cos, sin, cos**2 - sin**2, 2 * cos * sin], axis=1)
+
+
+def facing_axes(view: Floats) -> Floats:
+    """Left, down and forwards of people seen from views [T,2], as columns [T,3,3].
+
+    Rows are the camera's axes (x right, y down, z away).
+    """
+    cos, sin = view[:, 0], view[:, 1]
+    nothing, whole = np.zeros_like(cos), np.ones_like(cos)
+    columns = [[cos, nothing, -sin], [nothing, whole, nothing], [-sin, nothing, -cos]]
+    return np.stack([np.stack(column, axis=1) for column in columns], axis=2)
+
+
+@dataclass(frozen=True, eq=False)
+class Walking:
+    """Bones [T,B,3] of a walk along the camera's axes, taken apart: the sum is what they are.
+
+    Attributes:
+        average: an average person's who faces the same way.
+        posture: how this person's average over time differs from it.
+        motion: how the bones move about the person's own average.
+    """
+
+    average: Floats
+    posture: Floats
+    motion: Floats
+
+
+def taken_apart(bones: Floats, view: Floats, average_m: Floats) -> Walking:
+    """Take a walk's bones [T,B,3] apart.
+
+    Args:
+        view: [T,2] cosine and sine. average_m: [B,3], left, down and forwards.
+    """
+    axes = facing_axes(view)  # [T,3,3]
+    own = (bones @ axes).mean(axis=0)  # [B,3]
+    turned = np.swapaxes(axes, 1, 2)
+    average = average_m @ turned
+    posture = (own - average_m) @ turned
+    return Walking(average, posture, bones - average - posture)

@@ -5,6 +5,8 @@ in data/imperfections.json). What it showed, and what is imitated here:
 
 - Everybody comes out equally tall: the lengths of MediaPipe's bones say next to nothing about a
   person's. So each bone first gets an average person's length, but for a small share of its own.
+- Everybody comes out much alike in posture, too: of how somebody's head, trunk or feet are held
+  otherwise than is usual, an eighth to a half is seen. How bones move is seen better.
 - Trunk and arms are turned by some degrees, and every bone is off by something that depends on
   the view, something that stays for a whole sequence, and something that wanders within a tenth of
   a second. Errors of a bone carry on to all that hangs on it.
@@ -34,6 +36,7 @@ from stages.human.walkers.landmark_bones import (
     TRUNK_AND_ARMS,
     bones_of,
     landmarks_of,
+    taken_apart,
     view_of,
     view_terms,
 )
@@ -98,7 +101,7 @@ def seen_landmarks(
     draw = _Draws(len(true_camera_m), step_s, rng)
     size = strength * float(np.interp(height_px, figures.heights_px, figures.height_factor))
     view = view_of(true_camera_m)
-    average, seen = _seen_points(true_camera_m, view_terms(view), strength, size, draw, figures)
+    average, seen = _seen_points(true_camera_m, view, strength, size, draw, figures)
     scale = _pixels_per_metre(true_camera_m, image_px, height_px)
     image_px = image_px + scale * _lost_proportions(true_camera_m, average, figures)
     mixed = mix_ups(view, size, step_s, rng, figures)
@@ -117,7 +120,7 @@ def seen_landmarks(
 
 def _seen_points(
     true: Floats,
-    terms: Floats,
+    view: Floats,
     strength: float,
     size: float,
     draw: _Draws,
@@ -126,13 +129,15 @@ def _seen_points(
     """Landmarks [T,33,3] of an average person in this pose, and as they are seen.
 
     Args:
-        terms: [T,5] of the view. size: of what is drawn, strength and height taken together.
+        view: [T,2] cosine and sine. size: of what is drawn, strength and height taken together.
     """
-    bones = bones_of(true)
+    bones, terms = bones_of(true), view_terms(view)
     ratio = _lengths(bones) / np.maximum(figures.length_m, 1e-6)
     own = figures.own_share * np.log(np.clip(ratio, *LENGTH_RATIOS))
     ordinary = resized(bones, own, figures)
-    bent = ordinary * (1 + strength * (figures.gain - 1))
+    walking = taken_apart(ordinary, view, figures.average_m)
+    bent = walking.average + walking.posture * figures.posture**strength
+    bent += walking.motion * figures.gain**strength
     bent += strength * np.einsum("tv,bcv->tbc", terms, figures.bias_m)
     off = draw(figures.steady_m, figures.wander_m, figures.wander_s)
     off[:, RIGHT_OF_PAIRS] = -off[:, LEFT_OF_PAIRS]

@@ -21,12 +21,13 @@ from pipeline.errors import InputError
 Floats = NDArray[np.float64]
 
 FIGURES_FILE = Path(__file__).parent / "data" / "imperfections.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had no postures
 _BONES, _AXES, _VIEW = 36, 3, 5
 # Of everything else among the landmarks' figures: as many as there are heights.
 _SHAPES: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("length_m", "own_share", "length_spread"), (_BONES,)),
-    **dict.fromkeys(("gain", "steady_m", "wander_m", "wander_s"), (_BONES, _AXES)),
+    **dict.fromkeys(("average_m", "posture", "gain"), (_BONES, _AXES)),
+    **dict.fromkeys(("steady_m", "wander_m", "wander_s"), (_BONES, _AXES)),
     **dict.fromkeys(("turn_steady", "turn_wander", "turn_wander_s"), (_AXES,)),
     **dict.fromkeys(("keypoint_steady", "keypoint_wander", "keypoint_wander_s"), (17, 2)),
     **dict.fromkeys(("mix_up", "about_face"), (3,)),
@@ -85,7 +86,10 @@ class LandmarkFigures:
         own_share: [B], share of a person's deviation from it (of logarithms) that is seen.
         length_view: [B,5], logarithm of length over `length_m`, a function of the view.
         length_spread: [B], spread of that logarithm between sequences.
-        gain: [B,3], seen over true component of a bone.
+        average_m: [B,3] metres, of an average person's bones over time; left, down and forwards of
+            where the person faces.
+        posture: [B,3], share of a person's deviation from it, over time, that is seen.
+        gain: [B,3], seen over true component of how a bone moves about its own average.
         bias_m: [B,3,5] metres, a function of the view.
         steady_m, wander_m: [B,3] metres, what stays for a sequence and what wanders.
         wander_s: [B,3], seconds in which the wandering forgets itself.
@@ -107,6 +111,8 @@ class LandmarkFigures:
     own_share: Floats
     length_view: Floats
     length_spread: Floats
+    average_m: Floats
+    posture: Floats
     gain: Floats
     bias_m: Floats
     steady_m: Floats

@@ -8,7 +8,7 @@ import pytest
 from stages.human.joints import MEDIAPIPE_TO_COCO
 from stages.human.rotation import axis_angle_to_matrix
 from stages.human.walkers.bodies import load_walker_skeleton
-from stages.human.walkers.landmark_bones import bones_of, view_of
+from stages.human.walkers.landmark_bones import bones_of, facing_axes, taken_apart, view_of
 from stages.human.walkers.landmark_noise import (
     MixUps,
     mix_ups,
@@ -92,6 +92,44 @@ def test_property_strength_nought_keeps_directions():
         / np.linalg.norm(b, axis=-1).clip(1e-9)
     )
     assert cosine[:, limbs].min() > 0.999
+
+
+@pytest.mark.parametrize("azimuth_deg", [0, 40, 90, 215])
+def test_golden_a_walk_taken_apart_does_not_depend_on_the_view(azimuth_deg):
+    average = bones_of(walker(0.0)[0]).mean(axis=0) * [1.0, 1.0, -1.0]
+    true, _ = walker(azimuth_deg)
+    bones, view = bones_of(true), view_of(true)
+    apart = taken_apart(bones, view, average)
+    np.testing.assert_allclose(apart.average + apart.posture + apart.motion, bones, atol=1e-12)
+    own = (bones @ facing_axes(view)).mean(axis=0)
+    np.testing.assert_allclose((apart.motion @ facing_axes(view)).mean(axis=0), 0.0, atol=1e-12)
+    np.testing.assert_allclose(apart.posture @ facing_axes(view), own - average + 0 * bones)
+    assert np.abs(apart.posture).max() < 0.02  # the walker is the average, but for its swing
+
+
+def leaning(lean, azimuth_deg, strength, seeds=12):
+    """How far the shoulders lie before the hips, metres along the way, as it is seen."""
+    out = []
+    for seed in range(seeds):
+        true, image = walker(azimuth_deg)
+        true = true.copy()
+        true[:, :23] += lean * facing_axes(view_of(true))[:, None, :, 2]
+        rng = np.random.default_rng(seed)
+        got = seen_landmarks(true, image, 105.0, STEP_S, rng, strength).world[..., :3]
+        trunk = 0.5 * (got[:, 11] + got[:, 12]) - 0.5 * (got[:, 23] + got[:, 24])
+        out.append((trunk @ facing_axes(view_of(true))[0])[:, 2].mean())
+    return float(np.mean(out))
+
+
+@pytest.mark.parametrize("azimuth_deg", [0, 90])
+def test_golden_of_how_somebody_leans_only_a_part_is_seen(azimuth_deg):
+    seen_share, true_share = (
+        (leaning(0.1, azimuth_deg, strength) - leaning(-0.1, azimuth_deg, strength)) / 0.2
+        for strength in (1.0, 0.0)
+    )
+    assert 0.8 < true_share < 1.1
+    # From the side it is in the picture, from the front it has to be guessed.
+    assert (0.6 if azimuth_deg else 0.1) < seen_share < (1.0 if azimuth_deg else 0.4)
 
 
 def test_property_hips_stay_in_the_middle():
