@@ -186,7 +186,8 @@ def _phase_line(phase: Phase) -> str:
 
 def _augmentation(config: TrainConfig) -> str:
     told = config.augmentation
-    shares = {name: getattr(told, name) for name in ("flip", "erase", "move", "noise")}
+    names = ("flip", "erase", "move", "noise", "hide_bodies")
+    shares = {name: getattr(told, name) for name in names}
     used = [f"{name} {share:g}" for name, share in shares.items() if share]
     return ", ".join(used) + " (share of the sequences)" if used else "none"
 
