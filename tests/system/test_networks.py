@@ -54,6 +54,7 @@ def types_of(events: Path) -> list[str]:
     return [json.loads(line)["type"] for line in events.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_every_network_embeds_what_replay_saved(
     program: Program, tmp_path: Path, weights: dict[str, Path]
 ) -> None:
