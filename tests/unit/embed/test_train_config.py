@@ -55,8 +55,7 @@ def test_smoke_shipped_files_build_their_networks(path: Path) -> None:
         network = build_network(config.network.name, config.network.config | classes)
     frozen = [names_of_frozen(network, phase) for phase in config.phases]
     assert [bool(names) for names in frozen] == [bool(phase.frozen) for phase in config.phases]
-    name = path.stem.removesuffix("_synthetic").removesuffix("_together").removesuffix("_alike")
-    assert name == f"train_{config.network.name}"
+    assert f"{path.stem}_".startswith(f"train_{config.network.name}_")
 
 
 def test_golden_the_published_recipes() -> None:
