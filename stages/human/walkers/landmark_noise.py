@@ -6,7 +6,7 @@ in data/imperfections.json). What it showed, and what is imitated here:
 - Everybody comes out equally tall: the lengths of MediaPipe's bones say next to nothing about a
   person's. So each bone first gets an average person's length, but for a small share of its own.
 - Everybody comes out much alike in posture, too: of how somebody's head, trunk or feet are held
-  otherwise than is usual, an eighth to a half is seen. How bones move is seen better.
+  otherwise than is usual, a sixth to two thirds is seen. How bones move is seen better.
 - Trunk and arms are turned by some degrees, and every bone is off by something that depends on
   the view, something that stays for a whole sequence, and something that wanders within a tenth of
   a second. Errors of a bone carry on to all that hangs on it.
