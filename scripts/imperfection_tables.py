@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -165,22 +165,14 @@ def landmark_table(rows: Sequence[Row], figures: LandmarkFigures) -> list[str]:
         lines.append(
             f"| {name} | " + " | ".join(f"{x} / {y}" for x, y in zip(a, b, strict=True)) + " |"
         )
-    lines += [
-        "",
-        "| bone: own length seen, spread of the length | measured / imitated |",
-        "|---|---|",
-    ]
-    for name, places in BONES_SHOWN.items():
-        a, b = (_length(o, seen, places) for seen in (real, ours))
-        lines.append(f"| {name} | {a} / {b} |")
-    lines += [
-        "",
-        "| bone: how a person's average over time differs, seen with true | measured / imitated |",
-        "|---|---|",
-    ]
-    for name, places in POSTURES_SHOWN.items():
-        a, b = (_posture(o, seen, places) for seen in (real, ours))
-        lines.append(f"| {name} | {a} / {b} |")
+    own = "bone: own length seen, spread of the length"
+    lines += _by_bone(
+        own, BONES_SHOWN, lambda places: [_length(o, x, places) for x in (real, ours)]
+    )
+    held = "bone: how a person's average over time differs, seen with true"
+    lines += _by_bone(
+        held, POSTURES_SHOWN, lambda places: [_posture(o, x, places) for x in (real, ours)]
+    )
     lines += [
         "",
         "| angle error, degrees: median, 90th of 100 | measured / imitated |",
@@ -195,6 +187,14 @@ def landmark_table(rows: Sequence[Row], figures: LandmarkFigures) -> list[str]:
         )
         lines.append(f"| {name.replace('_', ' ')} | {a} / {b} |")
     return lines
+
+
+def _by_bone(
+    title: str, shown: Mapping[str, list[int]], figures: Callable[[list[int]], list[str]]
+) -> list[str]:
+    """Lines of a table: a row a bone, `measured / imitated`."""
+    rows = [f"| {name} | {' / '.join(figures(places))} |" for name, places in shown.items()]
+    return ["", f"| {title} | measured / imitated |", "|---|---|", *rows]
 
 
 def _group(o: Observed, rows: Sequence[Row], seen: SeenLandmarks, places: list[int]) -> list[str]:

@@ -265,9 +265,11 @@ def _gain_and_bias(
         _, y = folded(o.terms[plain], moved[plain], place, MIRRORED_AXES)
         power = (x**2).sum(axis=0) + 1e-6 * len(x)
         gain[place] = np.clip((x * y).sum(axis=0) / power, *GAINS)
-        rest = upright - held - motion * gain[place]
-        inputs, off = folded(o.terms[plain], rest[plain], place, MIRRORED_AXES)
-        bias[place] = ridge(inputs, off).T
+    rest = upright - held - motion * gain
+    for place in range(BONES):
+        if place != MIDDLE_HIPS:
+            inputs, off = folded(o.terms[plain], rest[plain], place, MIRRORED_AXES)
+            bias[place] = ridge(inputs, off).T
     return gain, bias
 
 
