@@ -67,15 +67,6 @@ OWN_LIMITS = {
   score.
 - With 7 frames Rank-1 is less than half of what it is with 30.
 """,
-    "gaitgln": """\
-- A narrow network, trained for an hour and a half on two cores: a quarter of the published one's
-  channels. With a GPU train it in full width (`configs/train_gaitgln.yaml`).
-- It sees outlines alone: a change of clothes costs more than with `joined`.
-""",
-    "resgcn": """\
-- A skeleton of 17 points of one camera's picture, without depth and with MediaPipe's errors: from
-  another side people are hardly found. Enrol from every side that is looked from.
-""",
 }
 LAST_LIMITS = """\
 - People of under 60 pixels and heavy occlusion were not measured: expect less.
