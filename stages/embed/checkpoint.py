@@ -18,7 +18,7 @@ TORCH_SUFFIXES = (".pt", ".pth")
 
 
 def save_network(path: Path, network: GaitNetwork, *, half: bool = False) -> str:
-    """Write a network's weights, by half in float16, and return their hash.
+    """Write a network's weights, with `half` its matrices as float16, and return their hash.
 
     Raises:
         WeightsError: that fails.

@@ -103,7 +103,8 @@ def test_golden_a_walk_taken_apart_does_not_depend_on_the_view(azimuth_deg):
     np.testing.assert_allclose(apart.average + apart.posture + apart.motion, bones, atol=1e-12)
     own = (bones @ facing_axes(view)).mean(axis=0)
     np.testing.assert_allclose((apart.motion @ facing_axes(view)).mean(axis=0), 0.0, atol=1e-12)
-    np.testing.assert_allclose(apart.posture @ facing_axes(view), own - average + 0 * bones)
+    wanted = np.broadcast_to(own - average, bones.shape)
+    np.testing.assert_allclose(apart.posture @ facing_axes(view), wanted, atol=1e-12)
     assert np.abs(apart.posture).max() < 0.02  # the walker is the average, but for its swing
 
 
