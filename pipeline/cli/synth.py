@@ -25,6 +25,7 @@ from rich.progress import (
 from pipeline.cli.options import add_setting_options, printable, start_logging
 from pipeline.config import load_model
 from pipeline.errors import UsageError
+from pipeline.extras import install_command
 
 if TYPE_CHECKING:
     from pipeline.cli.synthesis.config import SynthConfig
@@ -108,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     if args.workers is not None and not 1 <= args.workers <= MAX_WORKERS:
         raise UsageError(f"--workers must lie in 1..{MAX_WORKERS}, got {args.workers}")
     if importlib.util.find_spec("numba") is None:
-        raise UsageError("synth needs numba", hint="pip install 'gaitstream[synth]'")
+        raise UsageError("synth needs numba", hint=install_command("synth"))
     workers = args.workers or len(os.sched_getaffinity(0))
     console = start_logging(args.quiet)
     # SIGINT too: a shell that starts this in the background has it ignored.

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import FrameError, ResourceError, WeightsError
+from pipeline.extras import install_command
 from stages.detect.boxes import pixel_slices
 from stages.detect.config import YoloConfig
 from stages.detect.masks import cut_to_box, share_out, without_doubles
@@ -54,7 +55,7 @@ def load_model(config: YoloConfig) -> Any:
     except ImportError as error:
         raise ResourceError(
             f"detect.variant yolo needs ultralytics: {error}",
-            hint='pip install "gaitstream[yolo]" (ultralytics is AGPL-3.0), or use '
+            hint=f"{install_command('yolo')} (ultralytics is AGPL-3.0), or use "
             "detect.variant=mediapipe",
         ) from error
     try:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.human.compiling import import_njit
+
 NOBODY = -1
 NEAR_M = 0.05  # triangles with a corner nearer than this are left out, not clipped
 MAX_SAMPLES = 64 * 1024 * 1024
@@ -92,12 +94,7 @@ class Buffers:
 @cache
 def _kernels() -> tuple[Callable[..., None], Callable[..., None]]:
     """The compiled loops (triangle fill, normal sums); compiled once, kept on disk by numba."""
-    try:
-        from numba import njit
-    except ImportError as error:
-        raise ImportError(
-            f"the rasteriser needs the extra 'synth' ({error}): pip install 'gaitstream[synth]'"
-        ) from error
+    njit = import_njit("drawn people")
     return njit(cache=True)(_fill), njit(cache=True)(_sum_normals)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.clock import NS_PER_S
 from pipeline.errors import SourceError
+from pipeline.extras import install_command
 from pipeline.stage import EndOfSource
 from stages.source.reader import Facts, Picture
 
@@ -32,7 +33,7 @@ class SyntheticReader:
         except ImportError as error:
             raise SourceError(
                 f"a synthetic source needs the extra 'synth' ({error})",
-                hint="pip install 'gaitstream[synth]'",
+                hint=install_command("synth"),
             ) from error
         self.damaged = 0
         count, fps = self._scene.frame_count, self._scene.fps

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.extras import install_command
 from stages.embed.networks.interface import GaitNetwork
 from stages.embed.parts import FramePart, HeadPart
 from stages.embed.runtimes.atomic_write import write_atomically
@@ -85,7 +86,7 @@ def require_onnx() -> None:
         except ImportError as error:
             raise ConfigError(
                 f"exporting to ONNX needs {name}, which does not load: {error}",
-                hint="Install it: pip install 'gaitstream[onnx]'",
+                hint=f"Install it: {install_command('onnx')}",
             ) from error
 
 

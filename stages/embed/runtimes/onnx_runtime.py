@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import ConfigError, WeightsError
+from pipeline.extras import install_command
 from stages.embed.runtimes.exported_files import (
     FRAMES,
     HEAD,
@@ -32,7 +33,7 @@ def import_onnxruntime() -> ModuleType:
     except ImportError as error:
         raise ConfigError(
             f"runtime onnx needs onnxruntime, which does not load: {error}",
-            hint="Install it: pip install 'gaitstream[onnx]'",
+            hint=f"Install it: {install_command('onnx')}",
         ) from error
 
 

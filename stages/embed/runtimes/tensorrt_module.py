@@ -23,13 +23,14 @@ from typing import Any
 from weakref import WeakSet
 
 from pipeline.errors import ConfigError
+from pipeline.extras import install_command
 
 log = logging.getLogger(__name__)
 
 # Module, flavour, in the order in which they are tried.
 MODULES = (("tensorrt", "tensorrt"), ("tensorrt_rtx_bindings", "tensorrt-rtx"))
 HINT = (
-    "Install one: pip install 'gaitstream[tensorrt]', or 'gaitstream[tensorrt-rtx]' for GeForce "
+    f"Install one: {install_command('tensorrt')}, or 'gaitstream[tensorrt-rtx]' for GeForce "
     "and RTX cards; or choose runtime torch."
 )
 RTX = "tensorrt-rtx"

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipeline.extras import install_command
+
 log = logging.getLogger(__name__)
 
 STRIP_FRAMES = 12
@@ -45,7 +47,7 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             log.info(
-                "TensorBoard is not installed: no events are written (pip install tensorboard)"
+                "TensorBoard is not installed: no events are written (%s)", install_command("train")
             )
             return
         self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None)

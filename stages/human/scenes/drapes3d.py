@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.human.compiling import import_njit
 from stages.human.scenes.painting import Surface
 from stages.human.walkers.bodies import PosedJoints
 from stages.human.walkers.wardrobe import Drape
@@ -121,12 +122,7 @@ def hang(drape: DrapeMesh, skinned: NDArray[np.float32], posed: PosedJoints) -> 
 @cache
 def _kernel() -> Callable[..., None]:
     """The compiled loop; compiled once, kept on disk by numba."""
-    try:
-        from numba import njit
-    except ImportError as error:
-        raise ImportError(
-            f"walkers need the extra 'synth' ({error}): pip install 'gaitstream[synth]'"
-        ) from error
+    njit = import_njit("walkers")
     return njit(cache=True, nogil=True)(_reach)
 
 

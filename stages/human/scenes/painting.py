@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.human.compiling import import_njit
 from stages.human.rasteriser import NEAR_M, Buffers, Camera, to_srgb
 
 Floats = NDArray[np.float32]
@@ -191,12 +192,7 @@ class _Kernels:
 @cache
 def _kernels() -> _Kernels:
     """The compiled loops; compiled once, kept on disk by numba."""
-    try:
-        from numba import njit
-    except ImportError as error:
-        raise ImportError(
-            f"scenes need the extra 'synth' ({error}): pip install 'gaitstream[synth]'"
-        ) from error
+    njit = import_njit("scenes")
     compiled = (
         njit(cache=True, nogil=True)(f) for f in (_fill, _cover, _lay, _grain, _merge, _mask)
     )

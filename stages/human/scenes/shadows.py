@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.human.compiling import import_njit
 from stages.human.rasteriser import Camera
 from stages.human.scenes.lighting import SceneLight
 from stages.human.scenes.painting import cover, project
@@ -171,12 +172,7 @@ def floor_places(camera: Camera) -> tuple[Floats, Floats]:
 @cache
 def _kernel() -> Callable[..., None]:
     """The compiled loop; compiled once, kept on disk by numba."""
-    try:
-        from numba import njit
-    except ImportError as error:
-        raise ImportError(
-            f"scenes need the extra 'synth' ({error}): pip install 'gaitstream[synth]'"
-        ) from error
+    njit = import_njit("scenes")
     return njit(cache=True, nogil=True)(_darken)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from stages.human.body_file import read_body_file
+from stages.human.compiling import import_njit
 from stages.human.rotation import axis_angle_to_matrix
 from stages.human.skeleton import Skeleton, forward_kinematics, skeleton_of
 
@@ -160,12 +161,7 @@ def skin(
 @cache
 def _blend() -> Callable[..., None]:
     """The compiled loop; compiled once, kept on disk by numba."""
-    try:
-        from numba import njit
-    except ImportError as error:
-        raise ImportError(
-            f"walkers need the extra 'synth' ({error}): pip install 'gaitstream[synth]'"
-        ) from error
+    njit = import_njit("walkers")
     return njit(cache=True, nogil=True)(_blend_vertices)
 
 

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.human.compiling import import_njit
 from stages.human.rasteriser import Camera
 from stages.human.walkers.bodies import Mesh, PosedJoints, skin
 from stages.human.walkers.viewing import BODY_TO_WORLD
@@ -137,12 +138,7 @@ def _flared(points: NDArray[np.float32], flare: float) -> NDArray[np.float32]:
 @cache
 def _kernels() -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The compiled loops (bounds, triangle fill); compiled once, kept on disk by numba."""
-    try:
-        from numba import njit
-    except ImportError as error:
-        raise ImportError(
-            f"walkers need the extra 'synth' ({error}): pip install 'gaitstream[synth]'"
-        ) from error
+    njit = import_njit("walkers")
     compiled = njit(cache=True, nogil=True)
     return compiled(_bounds), compiled(_fill_triangles)
 
