@@ -33,6 +33,7 @@ from pipeline.config import load_model  # noqa: E402
 from pipeline.errors import GaitError  # noqa: E402
 from stages.embed.checkpoint import load_network  # noqa: E402
 from stages.embed.networks.interface import GaitNetwork  # noqa: E402
+from stages.embed.networks.joined import NAME as JOINED  # noqa: E402
 from stages.embed.shipped import SHIPPED_WEIGHTS  # noqa: E402
 from stages.embed.training.config import TrainConfig  # noqa: E402
 from stages.embed.training.resuming import ASIDE, differences  # noqa: E402
@@ -107,14 +108,23 @@ def main() -> None:
     )
     parser.add_argument("--accuracy", type=Path, required=True, help="JSON of evaluate --suite")
     parser.add_argument(
-        "--weights", type=Path, help="what `project` or `cohort` made of the last run's weights"
+        "--weights",
+        type=Path,
+        help="what `project`, `cohort` or `scripts/take_member.py` made of the last run's weights",
+    )
+    parser.add_argument(
+        "--then",
+        action="append",
+        default=[],
+        metavar="COMMAND",
+        help="made them from what the runs' commands make; several in their order",
     )
     parser.add_argument("--machine", required=True, help="where and how long it was trained")
     parser.add_argument("--out", type=Path, default=SHIPPED_WEIGHTS, help="folder to write to")
     args = parser.parse_args()
     try:
         runs = [_run(*paths) for paths in args.runs]
-        print(ship(runs, args.weights, args.accuracy, args.machine, args.out))
+        print(ship(runs, args.weights, args.then, args.accuracy, args.machine, args.out))
     except (GaitError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -135,18 +145,27 @@ def _run(folder: Path, config: Path, manifest: Path) -> Run:
 
 
 def ship(
-    runs: Sequence[Run], projected: Path | None, accuracy: Path, machine: str, out: Path
+    runs: Sequence[Run],
+    made: Path | None,
+    then: Sequence[str],
+    accuracy: Path,
+    machine: str,
+    out: Path,
 ) -> Path:
     """Write weights and card to `out`; return the card's path.
+
+    Args:
+        made: from the last run's weights, None: nothing was.
+        then: the commands that made them, after those that head the configurations.
 
     Raises:
         ValueError: a run is not finished, or the evaluation is of other weights.
     """
     trained = [_weights_of(run.folder) for run in runs]
     names = [network_of(path) for path in trained]
-    name = names[-1]
-    _, trained_hash = load_network(trained[-1], name)
-    weights = projected or trained[-1]
+    _, trained_hash = load_network(trained[-1], names[-1])
+    weights = made or trained[-1]
+    name = network_of(weights)
     network, weights_hash = load_network(weights, name)
     figures = json.loads(accuracy.read_text(encoding="utf-8"))
     ours = [
@@ -164,17 +183,24 @@ def ship(
     head = re.sub(
         r"turns a walk into \d+ x \d+ numbers", f"turns a walk into {c} x {p} numbers", cards[-1]
     ).replace(trained_hash, weights_hash)
-    head = re.sub(r"(?m)^\| network \|.*$", lambda _: f"| network | {_described(network)} |", head)
+    rows = {"network": _described(network), "reads": ", ".join(network.reads)}
+    if name != names[-1]:
+        head = head.replace(f"# {names[-1]},", f"# {name},").replace(
+            f"`{names[-1]}.safetensors`", f"`{name}.safetensors`"
+        )
+        rows["parameters"] = f"{sum(each.numel() for each in network.parameters()):,}"
+    for row, said in rows.items():
+        head = re.sub(rf"(?m)^\| {row} \|.*$", f"| {row} | {said} |", head)
     recipes = [
         _recipe(card, *each)
         for card, each in zip(cards, pairwise((*trained, weights)), strict=True)
     ]
-    card = card_of(head, runs, recipes, machine)
+    card = card_of(head, runs, recipes, then, machine)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, out / f"{name}.safetensors")
     path = out / f"{name}.md"
     path.write_text(
-        f"{card}\n## Figures\n\n{_figures(figures, ours[0])}\n"
+        f"{card}\n## Figures\n\n{_figures(figures, ours[0], f'docs/{accuracy.stem}.md')}\n"
         f"{_groups(figures, ours[0])}\n## Limits\n\n{LIMITS}"
         f"{OWN_LIMITS.get(name, '')}{LAST_LIMITS}",
         encoding="utf-8",
@@ -212,7 +238,8 @@ def _recipe(card: str, trained: Path, following: Path) -> str:
     recipe = card.partition("## Figures")[0].partition("## Recipe")[2].strip()
     name, next_name = network_of(trained), network_of(following)
     if name != next_name:
-        return recipe
+        taken = "Then the member `{}` was taken out (`scripts/take_member.py`)."
+        return f"{recipe}\n\n{taken.format(next_name)}" if name == JOINED else recipe
     before, after = (load_network(path, name)[0].export_config() for path in (trained, following))
     steps = [recipe]
     if before["projection"] != after["projection"]:
@@ -228,7 +255,9 @@ def _recipe(card: str, trained: Path, following: Path) -> str:
     return "\n\n".join(steps)
 
 
-def card_of(head: str, runs: Sequence[Run], recipes: Sequence[str], machine: str) -> str:
+def card_of(
+    head: str, runs: Sequence[Run], recipes: Sequence[str], then: Sequence[str], machine: str
+) -> str:
     """Return the card up to its figures: the last training's, with our data and all recipes."""
     made = head.partition("## Figures")[0].partition("## Recipe")[0]
     settings: dict[str, list[str]] = {}
@@ -260,6 +289,7 @@ def card_of(head: str, runs: Sequence[Run], recipes: Sequence[str], machine: str
             "\n## Recipe\n",
             "```",
             *commands,
+            *then,
             "```",
             f"\nTrained on {machine}.",
             *(
@@ -286,7 +316,7 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _figures(figures: Mapping[str, Any], label: str) -> str:
+def _figures(figures: Mapping[str, Any], label: str, page: str) -> str:
     facts, options = figures["facts"], figures["options"]
     ours, baseline = (figures["networks"][name]["runs"][0] for name in (label, GEI))
     kinds = [kind for kind in CONDITIONS if kind in ours["conditions"]]
@@ -301,8 +331,8 @@ def _figures(figures: Mapping[str, Any], label: str) -> str:
     ]
     return (
         f"On {facts['people']} people whose gaits no training has seen, windows of "
-        f"{options['window']} frames, pairs of one view left out. docs/accuracy.md has all of it, "
-        "with intervals, window lengths and real footage.\n\n" + _table(header, rows)
+        f"{options['window']} frames, pairs of one view left out. {page} has all of it, "
+        "with intervals and window lengths.\n\n" + _table(header, rows)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.cli import main
-from pipeline.errors import InputError
+from pipeline.errors import InputError, WeightsError
 from stages.embed.checkpoint import embedding_only, load_network, save_network
 from stages.embed.networks.catalogue import build_network
 from stages.embed.networks.joined import Joined, JoinedConfig
@@ -19,6 +20,7 @@ from stages.embed.networks.smplrows import SMPLRows, SMPLRowsConfig
 from stages.embed.parts import FramePart, HeadPart
 from stages.embed.training.cohort import one_of_each, with_cohort
 
+TAKE_MEMBER = Path(__file__).parents[3] / "scripts" / "take_member.py"
 SMPLGAIT = {"channels": [4, 4, 4], "out_channels": 6, "unit": True}
 SMPLROWS = {"width": 8, "pooled": 12, "depth": 1, "out_channels": 6}
 GLN = {"channels": [4, 4, 4], "lateral_channels": 8, "out_channels": 6, "unit": True}
@@ -107,6 +109,16 @@ def test_golden_a_file_holds_all_of_it(tmp_path: Path) -> None:
     assert wrote == read and again.config == net.config
     torch.testing.assert_close(vectors(again, *given), vectors(net, *given), rtol=0, atol=0)
     assert save_network(tmp_path / "again.safetensors", again) == wrote
+
+
+def test_golden_a_member_can_be_taken_out_again(tmp_path: Path) -> None:
+    whole, made = network(), tmp_path / "both.safetensors"
+    save_network(made, whole)
+    member_of = runpy.run_path(str(TAKE_MEMBER))["member_of"]
+    alone = member_of(made, "smplgait")
+    torch.testing.assert_close(alone.state_dict(), whole.members[0].state_dict(), rtol=0, atol=0)
+    with pytest.raises(WeightsError, match="0 members gaitgln, wanted one; its members: smplgait"):
+        member_of(made, "gaitgln")
 
 
 @pytest.mark.parametrize(
