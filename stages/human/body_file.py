@@ -1,4 +1,4 @@
-"""Reads a body in SMPL's file layout: the open body that ships here, or a user's own file.
+"""Reads a body in SMPL's file layout: the open body that ships here, or another one.
 
 Fields (Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015):
 v_template [V,3], f [F,3], shapedirs [V,3,10 or more], posedirs [V,3,207] (may be missing),
@@ -13,9 +13,11 @@ and any other name in the file is an error. Torch is not imported.
 from __future__ import annotations
 
 import pickle
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,10 @@ POSE_FEATURE_COUNT = 9 * (JOINT_COUNT - 1)
 OPEN_BODY_PATH = Path(__file__).parent / "data" / "open_body.npz"
 # SMPL's own files hold 40 to 250 MB; more is not a body.
 MAX_FILE_BYTES = 1_000_000_000
+
+# Of the mean body; of the open one 1.7.
+HEIGHT_RANGE_M = (0.5, 3.0)
+_HEAD, _ANKLES = 15, (7, 8)
 
 _REQUIRED = ("v_template", "f", "shapedirs", "J_regressor", "weights", "kintree_table")
 _SPARSE_MODULES = ("scipy.sparse.csc", "scipy.sparse._csc", "scipy.sparse.csr", "scipy.sparse._csr")
@@ -108,6 +114,7 @@ def check_body_fields(fields: dict[str, Any], name: str) -> BodyData:
         worst = float(np.abs(rows.sum(axis=1) - 1.0).max())
         if worst > 0.02:
             raise WeightsError(f"{name}: rows of {field} must sum to 1, one is off by {worst:.3f}.")
+    _expect_upright_metres(template, regressor, name)
     return BodyData(
         template=template,
         faces=_faces(fields["f"], vertex_count, name),
@@ -117,6 +124,24 @@ def check_body_fields(fields: dict[str, Any], name: str) -> BodyData:
         weights=weights / weights.sum(axis=1, keepdims=True),
         parents=_parents(fields["kintree_table"], name),
     )
+
+
+def _expect_upright_metres(
+    template: NDArray[np.float32], regressor: NDArray[np.float32], name: str
+) -> None:
+    sides = np.ptp(template, axis=0)
+    low, high = HEIGHT_RANGE_M
+    if not low <= sides[1] <= high:
+        raise WeightsError(
+            f"{name}: expected a body of {low:g} to {high:g} m along y, got sides of "
+            f"{', '.join(f'{side:.3g}' for side in sides)}: is it in metres, and is y up?"
+        )
+    joints = regressor @ template
+    if joints[_HEAD, 1] <= joints[list(_ANKLES), 1].max():
+        raise WeightsError(
+            f"{name}: expected the head above the ankles along y, got {joints[_HEAD, 1]:.2f} m "
+            f"against {joints[list(_ANKLES), 1].max():.2f} m: is y up?"
+        )
 
 
 def _floats(fields: dict[str, Any], field: str, name: str) -> NDArray[np.float32]:
@@ -169,9 +194,11 @@ def _parents(value: Any, name: str) -> NDArray[np.int64]:
 
 def _read_npz(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {field: archive[field] for field in archive.files if field in _WANTED}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+        # numpy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            # What is not wanted is not read, but may have to be named in an error.
+            return {field: archive[field] if field in _WANTED else None for field in archive.files}
+    except (ValueError, OSError, EOFError, KeyError, BadZipFile, zlib.error) as error:
         raise WeightsError(f"{path}: not a readable .npz of plain arrays ({error}).") from error
 
 

@@ -57,6 +57,15 @@ def test_replay_other_workers_give_the_same_bytes(
     ]  # fmt: skip
 
 
+def test_smoke_opengait_form_has_a_sheet_and_reads_back(tmp_path: Path) -> None:
+    out = tmp_path / "OG"
+    words = ("--identities", 1, "--views", 2, "--conditions", "nm:1", "--frames", 6)
+    assert synth("--out", out, *words, "--form", "opengait", "--workers", 1) == 0
+    assert (out / "contact_sheet.png").stat().st_size > 1000
+    store = open_store(out)
+    assert len(store.entries) == 2 and store.read(0).silhouettes.shape == (6, 64, 44)
+
+
 def test_parity_packed_holds_what_the_folders_hold(tmp_path: Path, folder: Path) -> None:
     out = tmp_path / "set.gaitpack"
     assert synth("--kind", "packed", "--out", out, *SMALL) == 0

@@ -28,9 +28,18 @@ MAX_WALKS = 99
 def _range(value: Any) -> Any:
     """`25`, `7-30` and `[7, 30]` as a pair."""
     if isinstance(value, str):
-        parts = value.split("-")
-        value = parts * 2 if len(parts) == 1 else parts
+        found = re.fullmatch(r"\s*([^\s-]+)\s*-\s*([^\s-]+)\s*", value)
+        ends = found.groups() if found else (value, value)
+        try:
+            value = tuple(map(float, ends))
+        except ValueError:
+            raise ValueError("expected one number, or LOW-HIGH") from None
     return (value, value) if isinstance(value, int | float) else value
+
+
+def _number(value: Any) -> Any:
+    """`128` of the command line as a number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
 def _conditions(value: Any) -> Any:
@@ -124,7 +133,9 @@ class SynthConfig(BaseModel):
     outfits: Literal["sequence", "walk"] = Field(
         "sequence", description="clothes drawn anew for each sequence, or one outfit a walk"
     )
-    size: Literal[64, 128] = Field(64, description="height of a silhouette, pixels")
+    size: Annotated[Literal[64, 128], BeforeValidator(_number)] = Field(
+        64, description="height of a silhouette, pixels"
+    )
     theta: bool = Field(True, description="SMPL rows beside the silhouettes")
     form: Literal["npy", "opengait"] = Field(
         "npy", description="of silhouettes: sils.npy, smpls.npy, keypoints.npy, or OpenGait's .pkl"

@@ -46,12 +46,18 @@ def contact_sheet(
                 silhouettes, _ = read(subject, kind, view)
                 cells.append(_cell(silhouettes[len(silhouettes) // 2]))
             rows.append(_row([subject, kind, facts if kind == kinds[0] else ""], cells))
-    rows.append(_header(["frame by frame, with keypoints"]))
     subject = people[0][0]
+    with_keypoints = len(read(subject, kinds[0], shown[0])[1]) > 0
+    rows.append(_header([f"frame by frame{', with keypoints' if with_keypoints else ''}"]))
     for view in _spread(shown, 3):
         silhouettes, keypoints = read(subject, kinds[0], view)
         frames = np.arange(min(STRIP_FRAMES, len(silhouettes)))
-        cells = [_with_keypoints(silhouettes[t], keypoints[t]) for t in frames]
+        cells = [
+            _with_keypoints(silhouettes[t], keypoints[t])
+            if with_keypoints
+            else _cell(silhouettes[t])
+            for t in frames
+        ]
         rows.append(_row([subject, kinds[0], f"{view} deg"], cells))
     width = max(row.shape[1] for row in rows)
     return np.concatenate([_widened(row, width) for row in rows])

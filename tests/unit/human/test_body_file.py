@@ -19,10 +19,14 @@ VERTICES = 40
 def smpl_like_fields(seed: int = 0) -> dict:
     rng = np.random.default_rng(seed)
     regressor = rng.random((24, VERTICES)) * (rng.random((24, VERTICES)) < 0.3) + 1e-3
+    regressor[[7, 8, 15]] = 1e-3  # ankles below, the head above
+    regressor[[7, 8, 15], [0, 0, VERTICES - 1]] = 1.0
+    template = rng.normal(size=(VERTICES, 3)) * 0.2
+    template[:, 1] = np.linspace(-1.1, 0.6, VERTICES)
     weights = rng.random((VERTICES, 24))
     parents = np.array(SMPL_PARENTS).astype(np.uint32)  # -1 wraps to 2**32 - 1, as SMPL has it
     return {
-        "v_template": rng.normal(size=(VERTICES, 3)),
+        "v_template": template,
         "f": rng.integers(0, VERTICES, (30, 3)).astype(np.uint32),
         "shapedirs": rng.normal(size=(VERTICES, 3, 10)) * 0.01,
         "posedirs": rng.normal(size=(VERTICES, 3, 207)) * 0.001,
@@ -145,6 +149,43 @@ def test_exception_broken_files(tmp_path, content):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(WeightsError, match=r"bad\."):
             read_body_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda v: v * 1000, r"0\.5 to 3 m along y, got sides of .*, 1\.7e\+03, .*in metres"),
+        (lambda v: v[:, [0, 2, 1]], "got sides of .*is y up"),
+        (lambda v: -v, "head above the ankles"),
+    ],
+)
+def test_exception_other_units_and_axes(tmp_path, change, said):
+    fields = smpl_like_fields()
+    fields["v_template"] = change(fields["v_template"] * [0.1, 1, 0.1])
+    with pytest.raises(WeightsError, match=said):
+        read_body_file(write_npz(tmp_path / "a.npz", fields))
+
+
+def test_exception_names_the_fields_that_there_are(tmp_path):
+    with pytest.raises(WeightsError, match=r"no field v_template.* the file has f, v[.]$"):
+        read_body_file(
+            write_npz(tmp_path / "a.npz", {"v": np.zeros(3), "f": np.zeros((1, 3), int)})
+        )
+
+
+@pytest.mark.parametrize("damage", ["half", "overwritten", "garbage"])
+def test_exception_a_damaged_npz(tmp_path, damage):
+    path = write_npz(tmp_path / "a.npz", smpl_like_fields())
+    content = bytearray(path.read_bytes())
+    if damage == "half":
+        content = content[: len(content) // 2]
+    elif damage == "overwritten":
+        content[2000:4000] = bytes(2000)
+    else:
+        content = bytearray(b"PK\x03\x04" + bytes(range(256)))
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"not a readable \.npz"):
+        read_body_file(path)
 
 
 def test_exception_objects_in_npz(tmp_path):

@@ -25,6 +25,7 @@ def test_smoke_options_set_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["identities"], found["views"]) == (5, 3)
     assert found["frame_rates_hz"] == [7, 30] and found["elevations_deg"] == [0, 10]
     assert found["conditions"] == {"nm": 1, "cl": 2} and found["distances_m"] == [4, 8]
+    assert [resolved(capsys, "--size", px)["size"] for px in ("64", "128")] == [64, 128]
     assert found["noise"] == [0, 0] and found["occluded"] == 0 and found["theta"] is False
 
 
@@ -54,6 +55,9 @@ def test_smoke_the_shipped_file_and_options_over_it(capsys: pytest.CaptureFixtur
         ("--clean --noise 1", "--clean is --noise 0"),
         ("--kind video --noise 1", "noise: for kind silhouettes or packed, not video"),
         ("--seconds 3", "scene.seconds: for kind video or coco, not silhouettes"),
+        ("--noise -1", "noise = '-1': expected LOW-HIGH within 0-2, or one number"),
+        ("--noise 1-2-3", "noise = '1-2-3': expected one number, or LOW-HIGH"),
+        ("--size 100", "Input should be 64 or 128"),
         ("--set colour=1", "unknown key"),
     ],
 )

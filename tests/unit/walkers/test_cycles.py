@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from walks import clip_of
 
-from stages.human.rotation import axis_angle_to_matrix
+from stages.human.joints import SMPL_JOINT_NAMES
+from stages.human.rotation import axis_angle_to_matrix, matrix_to_axis_angle
 from stages.human.walkers.bodies import load_walker_skeleton
 from stages.human.walkers.closing import RetargetError
 from stages.human.walkers.cycles import (
     COORDINATES,
+    MIRRORED,
     TERMS,
+    check_legs,
     cut_stride,
     fit_series,
     mirrored,
@@ -102,3 +106,54 @@ def test_exception_other_skeleton() -> None:
     names = tuple(name.replace("LeftForeArm", "mixamorig:LeftForeArm") for name in clip.names)
     with pytest.raises(RetargetError, match="LeftForeArm"):
         cut_stride(replace(clip, names=names), REST)
+    names = tuple(f"mixamorig:{name}" for name in clip.names)
+    with pytest.raises(RetargetError, match=r"none called Hips, .* and 19 more; .* and 19 more$"):
+        cut_stride(replace(clip, names=names), REST)
+
+
+def in_radians(rotations: np.ndarray) -> np.ndarray:
+    """What becomes of angles in radians that are read as degrees."""
+    return axis_angle_to_matrix(np.radians(matrix_to_axis_angle(rotations)))
+
+
+def without(joint: str) -> Callable[[np.ndarray], np.ndarray]:
+    def change(rotations: np.ndarray) -> np.ndarray:
+        still = rotations.copy()
+        still[:, SMPL_JOINT_NAMES.index(joint)] = np.eye(3)
+        return still
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (in_radians, "left thigh to swing by 15 to 110 degrees in a stride, got .* in degrees"),
+        (without("left_hip"), "left thigh to swing"),
+        (without("right_knee"), "right knee to bend by 20 to 130 degrees in a stride, got 0.0"),
+    ],
+)
+def test_exception_legs_that_do_not_walk(
+    change: Callable[[np.ndarray], np.ndarray], said: str
+) -> None:
+    clip = clip_of(person("train", 0).usual_gait)
+    with pytest.raises(RetargetError, match=said):
+        cut_stride(replace(clip, rotations=change(clip.rotations)), REST)
+
+
+def test_exception_legs_that_swing_together() -> None:
+    gait = person("train", 0).usual_gait
+    series = gait.series.reshape(-1, 24, 3).copy()
+    for left, right in ((1, 2), (4, 5)):
+        series[:, right] = series[:, left] * MIRRORED
+    with pytest.raises(RetargetError, match="one leg to swing forwards while the other"):
+        check_legs(series.reshape(-1, 72), REST)
+
+
+@pytest.mark.parametrize("scale", [0.0, 3.0])
+def test_exception_bones_of_no_leg(scale: float) -> None:
+    clip = clip_of(person("train", 0).usual_gait)
+    offsets = clip.offsets.copy()
+    offsets[SMPL_JOINT_NAMES.index("left_knee")] *= scale
+    with pytest.raises(RetargetError, match="about the same length, got offsets of LeftLeg"):
+        cut_stride(replace(clip, offsets=offsets), REST)
