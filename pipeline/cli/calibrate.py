@@ -163,6 +163,13 @@ def _is_site(args: argparse.Namespace) -> bool:
         raise UsageError(f"{given} do not go together", hint=hint)
     if not labelled and len(place) < 2 and not args.check_config:
         raise UsageError("there is nothing to calibrate from", hint=hint)
+    of_a_place = ("calibration", "start", "end", "strangers", "known")
+    if labelled and (
+        stray := [name for name in of_a_place if getattr(args, name) not in (None, False, [])]
+    ):
+        raise UsageError(
+            f"--{stray[0]} goes with --gallery and --source, not with --{labelled[0]}", hint=hint
+        )
     if args.embeddings is not None and (args.weights or args.network):
         raise UsageError(
             "--embeddings say themselves whose they are", hint="Leave out --network and --weights."

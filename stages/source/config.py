@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, InputError
+from stages.human.scenes.pictures import picture_paths
 from stages.human.scenes.settings import parse_settings
 
 Kind = Literal["video", "images", "camera", "network", "synthetic"]
@@ -63,8 +64,10 @@ class Config(BaseModel):
     def _check_scene(self) -> Config:
         if is_synthetic(self.uri):
             try:
-                parse_settings(self.uri.partition(":")[2])
-            except ConfigError as error:
+                settings, _ = parse_settings(self.uri.partition(":")[2])
+                if settings.backgrounds is not None:
+                    picture_paths(settings.backgrounds)
+            except (ConfigError, InputError) as error:
                 raise ValueError(f"{error.message} ({error.hint})") from error
         return self
 

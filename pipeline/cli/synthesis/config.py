@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from stages.human.scenes.settings import SceneSettings
+from stages.human.scenes.settings import SceneSettings, check_room
 from stages.human.walkers.gaits import Split
 from stages.human.walkers.people import DAY_SPREAD
 from stages.human.walkers.wardrobe import DRESSES
@@ -184,6 +184,8 @@ class SynthConfig(BaseModel):
                 raise ValueError(f"{name}: for kind silhouettes or packed, not {self.kind}")
         if self.views > MAX_CAMERAS:
             raise ValueError(f"views: a scene has at most {MAX_CAMERAS} cameras, got {self.views}")
+        if self.scene.backgrounds is None:
+            check_room(self.scene.place, self.views)
         return self
 
     @property

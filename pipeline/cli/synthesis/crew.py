@@ -7,6 +7,7 @@ is. So what is in memory is a sequence a process, and whoever dies is known by t
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,8 @@ from pipeline.errors import GaitError, ResourceError
 GRACE_S = 5.0
 TELL_EVERY_S = 0.5
 KEPT = "What is finished is kept: see to it and run the same command again."
+NO_ROOM = "Make room there, or choose another disk; what is finished is kept: run it again then."
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Parts made ahead of the one that is to be collected next, per process.
 AHEAD = 4
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -202,6 +205,11 @@ class Crew:
         self._hands = []
 
 
+def hint_for(error: OSError) -> str:
+    """What to do about a file that could not be written."""
+    return NO_ROOM if error.errno in FULL else KEPT
+
+
 def _work(line: Connection, engage: Callable[..., Worker], arguments: tuple[Any, ...]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     worker: Worker | None = None
@@ -220,7 +228,7 @@ def _work(line: Connection, engage: Callable[..., Worker], arguments: tuple[Any,
             told = _Failed(number, error.message, error.hint, error.exit_code)
         except OSError as error:
             what = f"{error.filename}: " if error.filename else ""
-            told = _Failed(number, f"{what}{error.strerror or error}", KEPT, 1)
+            told = _Failed(number, f"{what}{error.strerror or error}", hint_for(error), 1)
         except Exception as error:  # noqa: BLE001 - told by the parent
             told = _Failed(number, str(error), "", 1, traceback.format_exc())
         line.send(told)

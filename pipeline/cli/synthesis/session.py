@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pipeline.cli.synthesis.collecting import Collection
 from pipeline.cli.synthesis.config import SynthConfig
-from pipeline.cli.synthesis.crew import KEPT, Crew, Worker
+from pipeline.cli.synthesis.crew import Crew, Worker, hint_for
 from pipeline.cli.synthesis.manifest import fingerprint, manifest_of
 from pipeline.cli.synthesis.mocap import Clips
 from pipeline.cli.synthesis.places import Claim, Places
@@ -99,7 +99,7 @@ def make_set(order: Order, product: Product, clips: Clips | None, progress: Prog
     except OSError as error:
         raise ResourceError(
             f"cannot write {error.filename or order.places.out}: {error.strerror or error}",
-            hint=KEPT,
+            hint=hint_for(error),
         ) from error
     return Outcome(len(product.parts) * product.frames, made)
 

@@ -22,7 +22,8 @@ def picture_paths(folder: Path) -> list[Path]:
     """The images of a folder, by name.
 
     Raises:
-        InputError: there is no such folder, it may not be read, or it holds no image.
+        InputError: there is no such folder, it may not be read, it holds no image, or one that
+            begins like no image.
     """
     try:
         found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
@@ -35,7 +36,15 @@ def picture_paths(folder: Path) -> list[Path]:
             f"no images in the folder of backgrounds {folder}",
             hint=f"expected files ending in {', '.join(sorted(SUFFIXES))}",
         )
+    for path in found:
+        # Hours may pass before a scene wants this one.
+        if not cv2.haveImageReader(str(path)):
+            raise _unreadable(path)
     return found
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(f"the background {path} is no readable image", hint="Leave it out.")
 
 
 def read_picture(path: Path, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
@@ -46,7 +55,7 @@ def read_picture(path: Path, size_wh: tuple[int, int]) -> NDArray[np.uint8]:
     """
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if pixels is None:
-        raise InputError(f"the background {path} is no readable image", hint="Leave it out.")
+        raise _unreadable(path)
     width, height = size_wh
     rows, columns = pixels.shape[:2]
     scale = max(width / columns, height / rows)

@@ -15,7 +15,7 @@ from stages.human.scenes.places_outdoors import (
     draw_street,
     draw_yard,
 )
-from stages.human.scenes.settings import PLACES, Place
+from stages.human.scenes.settings import MOST_CAMERAS, PLACES, Place, check_room
 from stages.human.scenes.stage_set import StageSet
 from stages.human.scenes.surfaces import plaster
 from stages.human.scenes.weather import draw_sky, outdoor_light
@@ -28,17 +28,16 @@ class PlaceRule:
     """
 
     draw: Callable[[np.random.Generator], StageSet]
-    max_cameras: int
     aside_deg: float
 
 
 RULES: dict[Place, PlaceRule] = {
-    "hall": PlaceRule(draw_hall, 8, 20.0),
-    "corridor": PlaceRule(draw_corridor, 1, 4.0),
-    "street": PlaceRule(draw_street, 2, 20.0),
-    "lawn": PlaceRule(draw_lawn, 8, 20.0),
-    "car_park": PlaceRule(draw_car_park, 8, 20.0),
-    "yard": PlaceRule(draw_yard, 2, 20.0),
+    "hall": PlaceRule(draw_hall, 20.0),
+    "corridor": PlaceRule(draw_corridor, 4.0),
+    "street": PlaceRule(draw_street, 20.0),
+    "lawn": PlaceRule(draw_lawn, 20.0),
+    "car_park": PlaceRule(draw_car_park, 20.0),
+    "yard": PlaceRule(draw_yard, 20.0),
 }
 
 
@@ -48,16 +47,14 @@ def choose_place(wanted: str, cameras: int, rng: np.random.Generator) -> Place:
     Raises:
         ConfigError: there is no room for so many cameras.
     """
-    fitting = [place for place in PLACES if cameras <= RULES[place].max_cameras]
+    try:
+        check_room(wanted, cameras)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    fitting = [place for place in PLACES if cameras <= MOST_CAMERAS[place]]
     if wanted == "any":
         return fitting[int(rng.integers(len(fitting)))]
-    for place in fitting:
-        if place == wanted:
-            return place
-    raise ConfigError(
-        f"a place {wanted!r} has no room for {cameras} cameras",
-        hint=f"places that have: {', '.join(fitting)}",
-    )
+    return next(place for place in fitting if place == wanted)
 
 
 def open_air(rng: np.random.Generator) -> StageSet:

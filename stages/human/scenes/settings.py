@@ -6,12 +6,21 @@ import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import ConfigError
 
 Place = Literal["hall", "corridor", "street", "lawn", "car_park", "yard"]
 PLACES: tuple[Place, ...] = get_args(Place)
+# Cameras that a place has room for.
+MOST_CAMERAS: dict[str, int] = {
+    "hall": 8,
+    "corridor": 1,
+    "street": 2,
+    "lawn": 8,
+    "car_park": 8,
+    "yard": 2,
+}
 SCHEME = "synthetic"
 _SIZE = re.compile(r"^(\d+)x(\d+)$")
 
@@ -51,6 +60,22 @@ class SceneSettings(BaseModel):
         None, description="folder of pictures to stand in for the place, one a camera"
     )
 
+    @model_validator(mode="after")
+    def _has_room(self) -> SceneSettings:
+        if self.backgrounds is None:
+            check_room(self.place, self.cameras)
+        return self
+
+
+def check_room(place: str, cameras: int) -> None:
+    """Check that a place, or any, has room for the cameras; ValueError if not."""
+    if place != "any" and cameras > MOST_CAMERAS[place]:
+        fitting = [name for name in PLACES if cameras <= MOST_CAMERAS[name]]
+        raise ValueError(
+            f"a place {place!r} has no room for {cameras} cameras; those that have: "
+            f"{', '.join(fitting)}"
+        )
+
 
 def parse_settings(text: str) -> tuple[SceneSettings, int]:
     """Read `people=4,cameras=2,size=960x540,camera=0`; what is left out has its default.
@@ -81,7 +106,10 @@ def parse_settings(text: str) -> tuple[SceneSettings, int]:
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
-        raise ConfigError(f"{SCHEME}: {key}: {first['msg']}", hint=_allowed()) from error
+        said = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(
+            f"{SCHEME}: {f'{key}: ' if key else ''}{said}", hint=_allowed()
+        ) from error
     if not camera.isdecimal() or int(camera) >= settings.cameras:
         raise ConfigError(
             f"{SCHEME}: expected a camera from 0 to {settings.cameras - 1}, got {camera}",

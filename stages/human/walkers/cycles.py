@@ -231,8 +231,8 @@ def check_legs(series: Floats, rest_joints: Floats) -> None:
             if not low <= degrees <= high:
                 raise RetargetError(
                     f"expected {what} by {low:g} to {high:g} degrees in a stride, got "
-                    f"{degrees:.1f}: are the rotations in degrees, the leg's channels all there, and the "
-                    "frame time right?"
+                    f"{degrees:.1f}: are the rotations in degrees, the leg's channels all there, "
+                    "and the frame time right?"
                 )
     likeness = float(np.corrcoef(*swings)[0, 1])
     if likeness > MAX_LIKENESS:

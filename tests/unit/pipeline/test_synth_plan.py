@@ -54,7 +54,7 @@ def test_replay_what_is_printed_reads_back(kind: str) -> None:
         ("frame_rates_hz", "fast", "number"),
         ("noise", "3", "within 0-2"),
         ("noise", "nan", "within 0-2"),
-        ("elevations_deg", "1-2-3", "2 items"),
+        ("elevations_deg", "1-2-3", "one number, or LOW-HIGH"),
         ("size", 96, "64 or 128"),
         ("seed", -1, "greater than or equal to 0"),
         ("colour", 1, "Extra inputs"),

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 pytest.importorskip("numba")
 
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import SourceError
 from pipeline.stage import EndOfSource
 from stages.source import Config, SourceStage
 from stages.source.config import is_network, is_synthetic, public_label
@@ -75,7 +75,8 @@ def test_golden_live_goes_at_its_own_speed():
         ("synthetic:peple=3", ValidationError, "peple: Extra inputs are not permitted"),
         ("synthetic:cameras=2,camera=2", ValidationError, "expected a camera from 0 to 1"),
         ("synthetic:camera=²", ValidationError, "expected a camera from 0 to 0, got ²"),
-        ("synthetic:place=corridor,cameras=2", ConfigError, "has no room for 2 cameras"),
+        ("synthetic:place=corridor,cameras=2", ValidationError, "has no room for 2 cameras"),
+        ("synthetic:backgrounds=/nowhere", ValidationError, "backgrounds /nowhere cannot be read"),
     ],
 )
 def test_exception_bad_address(uri, error, says):
