@@ -15,6 +15,7 @@ where they end.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import re
@@ -39,6 +40,8 @@ from stages.embed.training.config import TrainConfig  # noqa: E402
 from stages.embed.training.resuming import ASIDE, differences  # noqa: E402
 from stages.embed.weights import network_of  # noqa: E402
 
+IMAGES = ROOT / "docs" / "images"
+CURVES = "training-{}.png"
 GEI = "gei"
 ROWS = {
     "rank1": "Rank-1, mean over pairs of views",
@@ -121,10 +124,14 @@ def main() -> None:
     )
     parser.add_argument("--machine", required=True, help="where and how long it was trained")
     parser.add_argument("--out", type=Path, default=SHIPPED_WEIGHTS, help="folder to write to")
+    parser.add_argument(
+        "--images", type=Path, default=IMAGES, help="folder for the picture of the curves"
+    )
     args = parser.parse_args()
     try:
         runs = [_run(*paths) for paths in args.runs]
         print(ship(runs, args.weights, args.then, args.accuracy, args.machine, args.out))
+        print(draw_curves(runs, args.weights, args.images))
     except (GaitError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -195,7 +202,7 @@ def ship(
         _recipe(card, *each)
         for card, each in zip(cards, pairwise((*trained, weights)), strict=True)
     ]
-    card = card_of(head, runs, recipes, then, machine)
+    card = card_of(name, head, runs, recipes, then, machine)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, out / f"{name}.safetensors")
     path = out / f"{name}.md"
@@ -205,6 +212,41 @@ def ship(
         f"{OWN_LIMITS.get(name, '')}{LAST_LIMITS}",
         encoding="utf-8",
     )
+    return path
+
+
+def draw_curves(runs: Sequence[Run], made: Path | None, images: Path) -> Path:
+    """Draw how loss and accuracy within a batch went, one training after the other.
+
+    Args:
+        made: see `ship`.
+
+    Returns:
+        The picture.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    loss, right = figure.subplots(2, 1, sharex=True)
+    begin = 0.0
+    for place, run in enumerate(runs, 1):
+        with (run.folder / "curve.csv").open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        steps = [begin + float(row["step"]) for row in rows]
+        loss.plot(steps, [float(row["loss"]) for row in rows], linewidth=0.8)
+        right.plot(steps, [100 * float(row["nearest_right"]) for row in rows], linewidth=0.8)
+        for axes in (loss, right):
+            axes.axvline(begin, color="#bbbbbb", linewidth=0.6)
+        loss.annotate(
+            f" {place}", (begin, 1.0), xycoords=("data", "axes fraction"), va="top", fontsize=8
+        )
+        begin = steps[-1]
+    loss.set_ylabel("loss")
+    right.set_ylabel("nearest of a batch right, %", fontsize=8)
+    right.set_xlabel("steps, one training after the other; losses and batches of trainings differ")
+    images.mkdir(parents=True, exist_ok=True)
+    path = images / CURVES.format(network_of(made or _weights_of(runs[-1].folder)))
+    figure.savefig(path, dpi=90)
     return path
 
 
@@ -256,7 +298,12 @@ def _recipe(card: str, trained: Path, following: Path) -> str:
 
 
 def card_of(
-    head: str, runs: Sequence[Run], recipes: Sequence[str], then: Sequence[str], machine: str
+    name: str,
+    head: str,
+    runs: Sequence[Run],
+    recipes: Sequence[str],
+    then: Sequence[str],
+    machine: str,
 ) -> str:
     """Return the card up to its figures: the last training's, with our data and all recipes."""
     made = head.partition("## Figures")[0].partition("## Recipe")[0]
@@ -292,6 +339,7 @@ def card_of(
             *then,
             "```",
             f"\nTrained on {machine}.",
+            f"\n![loss and accuracy within a batch](../../../docs/images/{CURVES.format(name)})",
             *(
                 f"\n### Training {place}\n\n{text}" if many else f"\n{text}"
                 for place, text in enumerate(recipes, 1)

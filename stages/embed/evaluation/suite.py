@@ -9,9 +9,11 @@ of one view never count: a camera seldom sees twice from the same side.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,7 @@ from stages.embed.sequences import natural_key
 
 NORMAL = "nm"
 SUBJECTS_FILE = "subjects.csv"
+MANIFEST_FILE = "manifest.json"
 # Views within this of an axis belong to it, degrees.
 NEAR_DEG = 30.0
 MIN_PEOPLE = 2
@@ -98,6 +101,7 @@ def open_suite(path: Path, on_progress: Progress | None = None) -> Suite:
     if skipped:
         named = "; ".join(f"{one.name}: {one.reason}" for one in skipped[:NAMED])
         notes += (f"{len(skipped)} sequences cannot be used and are left out, such as {named}",)
+    notes += _made_how(path)
     groupings = read_groupings(_subject_tables(path), layout.people)
     return Suite(path.resolve().stem, store, layout, groupings, notes)
 
@@ -154,6 +158,28 @@ def _subject_tables(path: Path) -> list[Path]:
     else:
         found = [path.with_name(f"{path.stem}.{SUBJECTS_FILE}")]
     return [table for table in found if table.is_file()]
+
+
+def _made_how(path: Path) -> tuple[str, ...]:
+    """Return what a synthetic suite was made with, so that a reader can make it anew."""
+    beside = path / MANIFEST_FILE if path.is_dir() else path.with_suffix(f".{MANIFEST_FILE}")
+    try:
+        made = json.loads(beside.read_text(encoding="utf-8"))
+        settings = made["config"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ()  # not one of ours, or its manifest was left behind
+    said = ", ".join(f"{key} {_plain(value)}" for key, value in settings if value is not None)
+    return (f"the suite was made by `run_pipeline.py synth` with {said}",)
+
+
+def _plain(value: Any) -> str:
+    """A setting as the command line has it."""
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}:{each}" for key, each in value.items())
+    if isinstance(value, list):
+        ends = [f"{each:g}" for each in value]
+        return ends[0] if len(set(ends)) == 1 else "-".join(ends)
+    return str(value)
 
 
 def _first_normal(entries: Sequence[Entry]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -95,12 +96,20 @@ def test_smoke_a_folder_of_packed_files(tmp_path: Path) -> None:
         pack(store, range(len(store.entries)), tmp_path / f"{name}.gaitpack")
     write(tmp_path / "main.subjects.csv", "subject,sex\n001,f\n002,m\n003,f\n")
     write(tmp_path / "notes.txt", "no part of it")
+    made = {"config": {"kind": "packed", "noise": [1.0, 1.0], "heights_px": [60.0, 200.0]}}
+    made["config"] |= {"conditions": {"nm": 2, "cl": 1}, "mocap": None}
+    write(tmp_path / "main.manifest.json", json.dumps(made))
     suite = open_suite(tmp_path)
+    assert suite.notes == ()
     assert suite.layout.conditions == ("nm", "cl", "fr07") and len(suite.store.entries) == 24
     assert [grouping.name for grouping in suite.groupings] == ["sex"]
     alone = open_suite(tmp_path / "main.gaitpack")
     assert alone.layout.conditions == ("nm", "cl") and alone.name == "main"
     assert alone.groupings[0].groups == ("f", "m")
+    assert alone.notes == (
+        "the suite was made by `run_pipeline.py synth` with kind packed, noise 1, "
+        "heights_px 60-200, conditions nm:2,cl:1",
+    )
     with pytest.raises(InputError, match="no such folder or file"):
         open_parts(tmp_path / "nowhere")
     (tmp_path / "cut.gaitpack").touch()
