@@ -132,7 +132,15 @@ def _check(clip: Bvh) -> None:
 
 
 def named(left_out: tuple[LeftOut, ...]) -> str:
-    """Return the first of them as lines."""
-    lines = "".join(f"\n  {one.name}: {one.reason}" for one in left_out[:NAMED])
-    more = f"\n  and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
-    return lines + more
+    """Return the first of them as lines, those with one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for one in left_out:
+        by_reason.setdefault(one.reason, []).append(one.name)
+    reasons = list(by_reason.items())
+    lines = [f"\n  {_together(names)}: {reason}" for reason, names in reasons[:NAMED]]
+    rest = sum(len(names) for _, names in reasons[NAMED:])
+    return "".join(lines) + (f"\n  and {rest} more" if rest else "")
+
+
+def _together(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

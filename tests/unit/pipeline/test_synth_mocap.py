@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.cli.synthesis.mocap import read_clips
+from pipeline.cli.synthesis.mocap import LeftOut, named, read_clips
 from pipeline.errors import InputError
 from stages.human.bvh import Bvh
 from stages.human.walkers.gaits import gait_of, load_population
@@ -147,6 +147,10 @@ def test_exception_nothing_usable(tmp_path: Path) -> None:
         read_clips(tmp_path)
     for number in range(7):
         (tmp_path / f"{number}_1.bvh").write_text("MOTION", encoding="utf-8")
-    with pytest.raises(InputError, match=r"none of 7 clips .*\n  0_1.bvh: .*HIERARCHY") as caught:
+    with pytest.raises(
+        InputError, match=r"none of 7 clips .*\n  0_1.bvh and 6 more: .*HIERA"
+    ) as told:
         read_clips(tmp_path)
-    assert "and 2 more" in caught.value.message and "CMU skeleton" in caught.value.hint
+    assert told.value.message.count("\n") == 1 and "CMU skeleton" in told.value.hint
+    many = tuple(LeftOut(f"{number}.bvh", f"reason {number}") for number in range(8))
+    assert named(many).count("\n") == 6 and named(many).endswith("and 3 more")
