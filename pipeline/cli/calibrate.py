@@ -245,13 +245,14 @@ def _walks(args: argparse.Namespace, config: PipelineConfig, bars: Bars) -> tupl
     from stages.embed.stage import EmbedStage
     from stages.identify.fitting import MIN_PEOPLE, check_count
 
-    embedder = load_embedder(config.stages["embed"])
+    # The data first: a network takes seconds to load.
     store = open_store(
         args.data, on_progress=lambda done, of: bars.show("looking at sequences", done, of)
     )
-    check_store(embedder, store)
     indices = _test_part(args, store)
     check_count(len({store.entries[i].subject for i in indices}), 2 * MIN_PEOPLE)
+    embedder = load_embedder(config.stages["embed"])
+    check_store(embedder, store)
     stage = EmbedStage(config.stages["embed"], lambda _: embedder)
     stage.setup()
     try:
