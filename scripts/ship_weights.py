@@ -71,6 +71,23 @@ OWN_LIMITS = {
   score.
 - With 7 frames Rank-1 is less than half of what it is with 30.
 """,
+    "smplgait": """\
+- It is the larger part of `joined`, taken out of it. `joined` tells more (docs/networks.md); take
+  this one where a network of SMPLGait's own form is wanted.
+- Bodies come from one camera's picture and add little to silhouettes: three points of Rank-1.
+""",
+    "gaitgln": """\
+- It reads silhouettes alone, and was trained once, with clothes and errors of segmentation but
+  without the later trainings that `joined` had. It is worst at telling front from side.
+- Together with silhouettes and bodies it errs in other places: its distances averaged with those of
+  `smplgait` are better than either's (docs/accuracy-networks.md).
+""",
+    "resgcn": """\
+- **Do not name people by it.** Of keypoints as MediaPipe finds them in one camera's picture little
+  can be told from one side to another: it is hardly better than a silhouette average, and next to
+  nobody is named at a false-alarm rate of 1 %. On keypoints without errors it learns well, so it is
+  there to be trained further where keypoints are better, and to compare with.
+""",
 }
 LAST_LIMITS = """\
 - People of under 60 pixels and heavy occlusion were not measured: expect less.
