@@ -166,7 +166,8 @@ def test_exception_no_room_is_one_readable_error(program: Program, tmp_path: Pat
         "synth", "--out", tmp_path / "out", *SMALL, "--workers", 1, prefix=limited
     )  # fmt: skip
     assert code == 1
-    assert "File too large" in program.output and "What is finished is kept" in program.output
+    assert "File too large" in program.output and "Make room there" in program.output
+    assert "what is finished is kept" in program.output
     assert "Traceback" not in program.output
 
 
