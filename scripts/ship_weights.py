@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))  # runs from a checkout that is not installed, too
 from pipeline.config import load_model  # noqa: E402
 from pipeline.errors import GaitError  # noqa: E402
 from stages.embed.checkpoint import load_network  # noqa: E402
+from stages.embed.evaluation.suite import settings_text  # noqa: E402
 from stages.embed.networks.interface import GaitNetwork  # noqa: E402
 from stages.embed.networks.joined import NAME as JOINED  # noqa: E402
 from stages.embed.shipped import SHIPPED_WEIGHTS  # noqa: E402
@@ -130,7 +131,7 @@ def main() -> None:
     parser.add_argument(
         "--weights",
         type=Path,
-        help="what `project`, `cohort` or `scripts/take_member.py` made of the last run's weights",
+        help="what `project`, `cohort` or `scripts/halve_weights.py` made of the last run's",
     )
     parser.add_argument(
         "--then",
@@ -148,7 +149,7 @@ def main() -> None:
     try:
         runs = [_run(*paths) for paths in args.runs]
         print(ship(runs, args.weights, args.then, args.accuracy, args.machine, args.out))
-        print(draw_curves(runs, args.weights, args.images))
+        print(draw_curves(runs, args.images))
     except (GaitError, OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 
@@ -219,7 +220,7 @@ def ship(
         _recipe(card, *each)
         for card, each in zip(cards, pairwise((*trained, weights)), strict=True)
     ]
-    card = card_of(name, head, runs, recipes, then, machine)
+    card = card_of(names[-1], head, runs, recipes, then, machine)
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(weights, out / f"{name}.safetensors")
     path = out / f"{name}.md"
@@ -232,14 +233,12 @@ def ship(
     return path
 
 
-def draw_curves(runs: Sequence[Run], made: Path | None, images: Path) -> Path:
+def draw_curves(runs: Sequence[Run], images: Path) -> Path:
     """Draw how loss and accuracy within a batch went, one training after the other.
 
-    Args:
-        made: see `ship`.
-
     Returns:
-        The picture.
+        The picture, named after the network that was trained last: a member that was taken out of
+        it has the same.
     """
     from matplotlib.figure import Figure
 
@@ -262,7 +261,7 @@ def draw_curves(runs: Sequence[Run], made: Path | None, images: Path) -> Path:
     right.set_ylabel("nearest of a batch right, %", fontsize=8)
     right.set_xlabel("steps, one training after the other; losses and batches of trainings differ")
     images.mkdir(parents=True, exist_ok=True)
-    path = images / CURVES.format(network_of(made or _weights_of(runs[-1].folder)))
+    path = images / CURVES.format(network_of(_weights_of(runs[-1].folder)))
     figure.savefig(path, dpi=90)
     return path
 
@@ -297,7 +296,7 @@ def _recipe(card: str, trained: Path, following: Path) -> str:
     recipe = card.partition("## Figures")[0].partition("## Recipe")[2].strip()
     name, next_name = network_of(trained), network_of(following)
     if name != next_name:
-        taken = "Then the member `{}` was taken out (`scripts/take_member.py`)."
+        taken = "Then the member `{}` was taken out (`scripts/halve_weights.py --member`)."
         return f"{recipe}\n\n{taken.format(next_name)}" if name == JOINED else recipe
     before, after = (load_network(path, name)[0].export_config() for path in (trained, following))
     steps = [recipe]
@@ -322,7 +321,11 @@ def card_of(
     then: Sequence[str],
     machine: str,
 ) -> str:
-    """Return the card up to its figures: the last training's, with our data and all recipes."""
+    """Return the card up to its figures: the last training's, with our data and all recipes.
+
+    Args:
+        name: of the network that was trained last.
+    """
     made = head.partition("## Figures")[0].partition("## Recipe")[0]
     settings: dict[str, list[str]] = {}
     for place, run in enumerate(runs, 1):
@@ -367,18 +370,10 @@ def card_of(
 
 
 def _settings(manifest: Mapping[str, Any]) -> str:
-    asked = ", ".join(f"{key} {_plain(value)}" for key, value in manifest["config"].items())
+    digest = manifest["made_by"]["code"][:16]
     return (
-        f"settings: {asked}. Digest of the code that made it: {manifest['made_by']['code'][:16]}."
+        f"settings: {settings_text(manifest['config'])}. Digest of the code that made it: {digest}."
     )
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list) and len(value) == 2:
-        return f"{value[0]:g}" if value[0] == value[1] else f"{value[0]:g}-{value[1]:g}"
-    if isinstance(value, Mapping):
-        return " ".join(f"{key}:{each}" for key, each in value.items())
-    return str(value)
 
 
 def _figures(figures: Mapping[str, Any], label: str, page: str) -> str:

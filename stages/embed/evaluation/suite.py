@@ -27,6 +27,8 @@ from stages.embed.sequences import natural_key
 NORMAL = "nm"
 SUBJECTS_FILE = "subjects.csv"
 MANIFEST_FILE = "manifest.json"
+# How the format of a set by `synth` begins in its manifest.
+SYNTHETIC = "gaitstream synthetic set "
 # Views within this of an axis belong to it, degrees.
 NEAR_DEG = 30.0
 MIN_PEOPLE = 2
@@ -165,11 +167,17 @@ def _made_how(path: Path) -> tuple[str, ...]:
     beside = path / MANIFEST_FILE if path.is_dir() else path.with_suffix(f".{MANIFEST_FILE}")
     try:
         made = json.loads(beside.read_text(encoding="utf-8"))
-        settings = made["config"].items()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return ()  # not one of ours, or its manifest was left behind
-    said = ", ".join(f"{key} {_plain(value)}" for key, value in settings if value is not None)
-    return (f"the suite was made by `run_pipeline.py synth` with {said}",)
+    if not isinstance(made, dict) or not str(made.get("format")).startswith(SYNTHETIC):
+        return ()
+    return (f"the suite was made by `run_pipeline.py synth` with {settings_text(made['config'])}",)
+
+
+def settings_text(config: Mapping[str, Any]) -> str:
+    """Return the settings of a synthetic set, from its manifest, as text; none that is unset."""
+    told = {key: value for key, value in config.items() if value is not None}
+    return ", ".join(f"{key} {_plain(value)}" for key, value in told.items())
 
 
 def _plain(value: Any) -> str:

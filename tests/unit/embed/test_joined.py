@@ -20,7 +20,7 @@ from stages.embed.networks.smplrows import SMPLRows, SMPLRowsConfig
 from stages.embed.parts import FramePart, HeadPart
 from stages.embed.training.cohort import one_of_each, with_cohort
 
-TAKE_MEMBER = Path(__file__).parents[3] / "scripts" / "take_member.py"
+HALVE_WEIGHTS = Path(__file__).parents[3] / "scripts" / "halve_weights.py"
 SMPLGAIT = {"channels": [4, 4, 4], "out_channels": 6, "unit": True}
 SMPLROWS = {"width": 8, "pooled": 12, "depth": 1, "out_channels": 6}
 GLN = {"channels": [4, 4, 4], "lateral_channels": 8, "out_channels": 6, "unit": True}
@@ -114,7 +114,7 @@ def test_golden_a_file_holds_all_of_it(tmp_path: Path) -> None:
 def test_golden_a_member_can_be_taken_out_again(tmp_path: Path) -> None:
     whole, made = network(), tmp_path / "both.safetensors"
     save_network(made, whole)
-    member_of = runpy.run_path(str(TAKE_MEMBER))["member_of"]
+    member_of = runpy.run_path(str(HALVE_WEIGHTS))["member_of"]
     alone = member_of(made, "smplgait")
     torch.testing.assert_close(alone.state_dict(), whole.members[0].state_dict(), rtol=0, atol=0)
     with pytest.raises(WeightsError, match="0 members gaitgln, wanted one; its members: smplgait"):

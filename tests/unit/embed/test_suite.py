@@ -10,12 +10,13 @@ import pytest
 from eval_samples import ArrayStore, entries_of
 from suite_samples import KINDS, VIEWS, sample
 
+from pipeline.cli.synthesis.manifest import FORMAT
 from pipeline.errors import InputError
 from stages.embed.data.interface import Entry
 from stages.embed.data.packing import pack
 from stages.embed.evaluation.joined_store import JoinedStore, open_parts
 from stages.embed.evaluation.subjects import read_groupings
-from stages.embed.evaluation.suite import condition_of, lay_out, open_suite
+from stages.embed.evaluation.suite import _made_how, condition_of, lay_out, open_suite
 
 
 def write(path: Path, text: str) -> Path:
@@ -98,7 +99,8 @@ def test_smoke_a_folder_of_packed_files(tmp_path: Path) -> None:
     write(tmp_path / "notes.txt", "no part of it")
     made = {"config": {"kind": "packed", "noise": [1.0, 1.0], "heights_px": [60.0, 200.0]}}
     made["config"] |= {"conditions": {"nm": 2, "cl": 1}, "mocap": None}
-    write(tmp_path / "main.manifest.json", json.dumps(made))
+    write(tmp_path / "rates.manifest.json", json.dumps(made))  # another program's
+    write(tmp_path / "main.manifest.json", json.dumps(made | {"format": FORMAT}))
     suite = open_suite(tmp_path)
     assert suite.notes == ()
     assert suite.layout.conditions == ("nm", "cl", "fr07") and len(suite.store.entries) == 24
@@ -106,6 +108,7 @@ def test_smoke_a_folder_of_packed_files(tmp_path: Path) -> None:
     alone = open_suite(tmp_path / "main.gaitpack")
     assert alone.layout.conditions == ("nm", "cl") and alone.name == "main"
     assert alone.groupings[0].groups == ("f", "m")
+    assert _made_how(tmp_path / "rates.gaitpack") == _made_how(tmp_path / "none.gaitpack") == ()
     assert alone.notes == (
         "the suite was made by `run_pipeline.py synth` with kind packed, noise 1, "
         "heights_px 60-200, conditions nm:2,cl:1",

@@ -64,6 +64,8 @@ def test_smoke_vectors_to_calibration_and_report(
         (("--gallery", "g.db"), 2, "nothing to calibrate from"),
         (("--data", "d", "--gallery", "g.db"), 2, "do not go together"),
         (("--data", "d", "--embeddings", "v.npz"), 2, "do not go together"),
+        (("--data", "d", "--calibration", "x.json"), 2, "--calibration goes with --gallery and"),
+        (("--embeddings", "v.npz", "--start", "3"), 2, "--start goes with --gallery and"),
         (("--embeddings", "v.npz", "--network", "gei"), 2, "say themselves whose they are"),
         (("--gallery", "g.db", "--source", VIDEO), 1, "there is no gallery"),
         (
