@@ -23,9 +23,7 @@ from stages.human.scenes.weather import draw_sky, outdoor_light
 
 @dataclass(frozen=True)
 class PlaceRule:
-    """A place: how it is drawn, how many cameras (90 degrees apart) find room in it, and how far
-    the first may stand off the y axis, degrees.
-    """
+    """A place: how it is drawn, and how far the first camera may stand off the y axis, degrees."""
 
     draw: Callable[[np.random.Generator], StageSet]
     aside_deg: float

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 
 Place = Literal["hall", "corridor", "street", "lawn", "car_park", "yard"]
 PLACES: tuple[Place, ...] = get_args(Place)
-# Cameras that a place has room for.
+# Cameras, 90 degrees apart, that a place has room for.
 MOST_CAMERAS: dict[str, int] = {
     "hall": 8,
     "corridor": 1,
