@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean: each sets up what it needs in .venv first.
+# make demo | test | check | bench | fuzz | clean: each sets up what it needs in .venv first.
 
 PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null \
@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3 python; do \
 BIN := .venv/bin
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
-.PHONY: install demo test test-slow check bench clean
+.PHONY: install demo test test-slow check bench fuzz clean
 
 install: .venv/installed
 
@@ -21,7 +21,7 @@ install: .venv/installed
 	@touch $@
 
 .venv/test-installed: .venv/installed
-	$(UV) --editable '.[test,synth,yolo,onnx,train,tensorrt-rtx]'
+	$(UV) --editable '.[test,synth,yolo,onnx,train,otel,tensorrt-rtx]'
 	@touch $@
 
 demo: .venv/installed
@@ -41,5 +41,13 @@ check: .venv/test-installed
 bench: .venv/installed
 	$(BIN)/python -m benchmarks.pipeline
 
+# Looks for messages that the decoder cannot take, for so many seconds; see tests/fuzz/README.md.
+SECONDS ?= 300
+fuzz: .venv/installed
+	$(UV) --editable '.[fuzz]'
+	mkdir -p .fuzz/corpus
+	$(BIN)/python -m tests.fuzz.fuzz_decoder .fuzz/corpus -max_total_time=$(SECONDS) \
+		-rss_limit_mb=1024 -timeout=5 -max_len=40000 -artifact_prefix=.fuzz/
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-out *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzz demo-out *.egg-info

@@ -3,12 +3,16 @@
 A message is two buffers: a header in MessagePack and one blob with the raw bytes of all arrays,
 each at a 16-byte boundary. In the header an array stands as `[dtype, shape, offset]`. Decoding
 checks lengths, dtypes and sizes before it touches the blob, and makes views of it, never copies.
+The arrays must lie one after another, as they were written: so no array can stand for more memory
+than came, however often a header names it. What comes in may take up to 64 times the header (of
+`MAX_HEADER_BYTES`) while it is read, and after that no more than the blob.
 Unknown fields are passed over and missing ones take their defaults, so that neighbouring versions
 understand each other.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -19,6 +23,9 @@ from pipeline.errors import MessageError
 MAX_HEADER_BYTES = 1 << 20
 MAX_BLOB_BYTES = 1 << 28
 MAX_DIMENSIONS = 4
+# Bytes that no array of ours lies in: arrays in fields that this version does not know.
+MAX_UNREAD_BYTES = 1 << 20
+MAX_REASON_LENGTH = 300
 ALIGNMENT = 16
 DTYPES = frozenset({"|u1", "<f4", "<i8"})
 
@@ -87,11 +94,13 @@ class Decoder(Generic[T]):
             raise MessageError(
                 f"{name} exceeds the limits: header {len(header)} bytes, arrays {len(blob)} bytes"
             )
-        self._arrays.blob = memoryview(blob).toreadonly()
+        self._arrays.begin(blob)
         try:
-            return self._decoder.decode(header)
-        except MessageError:
-            raise
+            message = self._decoder.decode(header)
+            self._arrays.check_unread()
+            return message
+        except MessageError as error:
+            raise MessageError(f"{name}: {_brief(error)}") from None
         except (
             msgspec.ValidationError,
             msgspec.DecodeError,
@@ -99,10 +108,11 @@ class Decoder(Generic[T]):
             ValueError,
             OverflowError,
             RecursionError,
+            MemoryError,
         ) as error:
-            raise MessageError(f"not a {name}: {error}") from error
+            raise MessageError(f"not a {name}: {_brief(error)}") from None
         finally:
-            self._arrays.blob = memoryview(b"")
+            self._arrays.begin(b"")
 
 
 def decode(kind: type[T], header: Buffer, blob: Buffer) -> T:
@@ -110,11 +120,31 @@ def decode(kind: type[T], header: Buffer, blob: Buffer) -> T:
     return Decoder(kind).decode(header, blob)
 
 
+def _brief(error: Exception) -> str:
+    """Return what is wrong, fit for a log: what came is quoted in it, and may be long or worse."""
+    text = str(error)
+    shown = text if len(text) <= MAX_REASON_LENGTH else f"{text[:MAX_REASON_LENGTH]}..."
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+
+
 class _ArrayReader:
     """The decoder's hook: turns `[dtype, shape, offset]` into a view of the current blob."""
 
     def __init__(self) -> None:
-        self.blob = memoryview(b"")
+        self._blob = memoryview(b"")
+        self._end = 0  # of the last array
+        self._read = 0  # bytes in arrays
+
+    def begin(self, blob: Buffer) -> None:
+        """Take up another message's blob."""
+        self._blob = memoryview(blob).toreadonly()
+        self._end = self._read = 0
+
+    def check_unread(self) -> None:
+        """Refuse a blob of which little is used: its arrays would keep the rest in memory."""
+        unread = len(self._blob) - self._read
+        if unread > MAX_UNREAD_BYTES + self._read:
+            raise MessageError(f"{unread} of {len(self._blob)} bytes belong to no array")
 
     def __call__(self, kind: type, value: Any) -> Any:
         if kind is not np.ndarray:
@@ -126,15 +156,20 @@ class _ArrayReader:
             raise MessageError(f"array dtype {dtype!r} is not allowed; allowed: {sorted(DTYPES)}")
         if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS:
             raise MessageError(f"array shape must be a list of up to {MAX_DIMENSIONS} lengths")
-        count = 1
         for side in (*shape, offset):
-            if not isinstance(side, int) or isinstance(side, bool) or side < 0:
+            if not isinstance(side, int) or isinstance(side, bool) or not side >= 0:
                 raise MessageError(f"array shape and offset must be 0 or more, got {value[1:]}")
-        for side in shape:
-            count *= side
+            if side > MAX_BLOB_BYTES:  # an empty array, too, may have a side of any length
+                raise MessageError(f"array shape and offset are too large: {value[1:]}")
+        count = math.prod(shape)
         size = count * np.dtype(dtype).itemsize
-        if offset + size > len(self.blob):
+        if offset < self._end:
+            raise MessageError(f"array at {offset} begins before byte {self._end}, in another one")
+        if offset + size > len(self._blob):
             raise MessageError(
-                f"array {dtype}{shape} at {offset} ends beyond the message's {len(self.blob)} bytes"
+                f"array {dtype}{shape} at {offset} ends beyond the message's {len(self._blob)} "
+                "bytes"
             )
-        return np.frombuffer(self.blob, dtype, count, offset).reshape(shape)
+        self._end = offset + size
+        self._read += size
+        return np.frombuffer(self._blob, dtype, count, offset).reshape(shape)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
+from pipeline.credentials import public
 from pipeline.errors import ConfigError
 from pipeline.graph import STAGES
 
@@ -46,9 +48,44 @@ class RunConfig(BaseModel):
     start_timeout_s: float = Field(
         90.0, gt=0, le=3600, description="time the stages have to load, seconds"
     )
+    hang_s: float = Field(
+        30.0,
+        ge=1,
+        le=3600,
+        description="a stage that is silent for so long, at work on one message, is killed and "
+        "started again, seconds",
+    )
+    spare: bool = Field(
+        True,
+        description="keep a process with all libraries loaded, so that a stage that died is "
+        "replaced at once and not after the seconds that loading takes",
+    )
     stop_timeout_s: float = Field(
         1.0, ge=0, le=600, description="time to drain after Ctrl-C before it is cut short, seconds"
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="port of this machine that answers /metrics (Prometheus), /live and /ready, "
+        "0: any free one (docs/metrics.md)",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="base address that gets metrics and traces by OTLP over HTTP, such as "
+        "http://localhost:4318 (extra `otel`); default: the variable OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        # What stands here is written to every summary: keys go another way.
+        if value is not None and not re.fullmatch(r"https?://[^\s/@]+(/[^\s@]*)?", value):
+            raise ValueError(
+                "must be an http:// or https:// address without user and password, such as "
+                "http://localhost:4318; the variable OTEL_EXPORTER_OTLP_HEADERS carries keys"
+            )
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +101,16 @@ class PipelineConfig:
     stages: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-safe data, defaults included."""
+        """Return everything as JSON-safe data, defaults included, addresses without credentials.
+
+        It is for people and files; a stage gets its block from the model itself.
+        """
         blocks = {"run": self.run.model_dump(mode="json")}
-        return blocks | {
+        blocks |= {
             name: stage.model_dump(mode="json", warnings=False)
             for name, stage in self.stages.items()
         }
+        return cast(dict[str, Any], public(blocks))
 
 
 def load_config(

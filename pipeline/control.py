@@ -9,11 +9,15 @@ from collections.abc import Callable
 
 import zmq
 
+from pipeline.credentials import without_credentials
 from pipeline.plans import (
     Abort,
     Event,
     Go,
+    Gone,
+    Incident,
     Log,
+    Order,
     Progress,
     StageStats,
     Stop,
@@ -23,6 +27,7 @@ from pipeline.plans import (
 
 PROGRESS_EVERY_S = 0.5
 LINGER_MS = 500
+MAX_INCIDENTS = 100
 
 Context = zmq.Context[zmq.Socket[bytes]]
 
@@ -41,6 +46,8 @@ class ControlLine:
         self.socket.setsockopt(zmq.IDENTITY, stage.encode())
         self.socket.connect(address)
         self.stopping = False
+        self.gone: set[str] = set()
+        self.incidents: deque[Incident] = deque(maxlen=MAX_INCIDENTS)
         self._told_at = 0.0
 
     def tell(self, event: Event) -> None:
@@ -62,6 +69,7 @@ class ControlLine:
                 raise Aborted
             if isinstance(order, Stop):
                 self.stopping = True
+            self._note(order)
             if isinstance(order, Go):
                 return
 
@@ -73,6 +81,13 @@ class ControlLine:
                 raise Aborted
             if isinstance(order, Stop):
                 self.stopping = True
+            self._note(order)
+
+    def _note(self, order: Order) -> None:
+        if isinstance(order, Incident):
+            self.incidents.append(order)
+        if isinstance(order, Gone):
+            self.gone.add(order.stage)
 
     def close(self) -> None:
         """Close; the last words have half a second to leave."""
@@ -88,7 +103,7 @@ class ControlLogHandler(logging.Handler):
         self.waiting: deque[tuple[int, str]] = deque(maxlen=1000)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.waiting.append((record.levelno, self.format(record)))
+        self.waiting.append((record.levelno, without_credentials(self.format(record))))
 
     def forward(self, line: ControlLine) -> None:
         """Send what has gathered."""

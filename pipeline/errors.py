@@ -19,6 +19,8 @@ GaitError                 every error we raise on purpose; printed as one block,
 
 from __future__ import annotations
 
+from pipeline.credentials import without_credentials
+
 
 class GaitError(Exception):
     """Base of every error raised on purpose. `hint` says what the reader can do about it."""
@@ -26,9 +28,10 @@ class GaitError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        # What went wrong is often told with the address of a camera, which may hold a password.
+        self.message = without_credentials(message)
+        self.hint = without_credentials(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
@@ -104,5 +107,5 @@ class StageFailedError(GaitError):
         super().__init__(f"stage {stage} failed{place}: {reason}")
         self.stage = stage
         self.where = where
-        self.trace = trace
+        self.trace = without_credentials(trace)
         self.exit_code = exit_code

@@ -23,7 +23,8 @@ class StageSpec:
 
     Attributes:
         module: its package. It exports `Config` (a pydantic model, or a union of variants told
-            apart by the word `variant`) and `build(config) -> Stage`.
+            apart by the word `variant`) and `build(config) -> Stage`; if what its `setup` imports
+            takes long, also `preload(config)`, which imports it ahead (`pipeline/spare.py`).
         reads, writes: topics; a source reads none, a sink writes none.
         holds_frames: keeps frames beyond `process` and answers `Release` when done with one.
         task: what it does, for `--help` and the log.
@@ -82,6 +83,8 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec("embeddings", Embeddings, "one a frame", "embeddings", 8),
     TopicSpec("identities", Identities, "one a frame", "identities", 8),
 )
+
+LAST_TOPIC = TOPICS[-1].name
 
 
 def stage_spec(name: str) -> StageSpec:

@@ -13,6 +13,7 @@ gives the same answer every time; latency is told from `capture_ns`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -26,7 +27,21 @@ MAX_PEOPLE = 256
 MAX_SIDE_PX = 16_384
 WINDOW_HEIGHT, WINDOW_WIDTH = 64, 44
 
+# Fits an int64 with room for a sum: 146 years in nanoseconds.
+MAX_NUMBER = 1 << 62
+MAX_SPANS = 64
+MAX_ENDED_TRACKS = 4096
+# Of all masks of a frame together: one of the largest size, or 32 of 4K.
+MAX_MASK_PIXELS = MAX_SIDE_PX * MAX_SIDE_PX
+MAX_EMBEDDING = 1 << 20
+
+# What these bounds say is checked when a message comes in.
 Name = Annotated[str, Meta(max_length=256)]
+SourceId = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"\A[\w.-]+\Z")]
+Number = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
+Time = Annotated[int, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+Place = Annotated[int, Meta(ge=-(1 << 20), le=1 << 20)]
+Side = Annotated[int, Meta(ge=0, le=MAX_SIDE_PX)]
 Text = Annotated[str, Meta(max_length=4096)]
 
 
@@ -61,11 +76,24 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When a message came into a stage and left it, on the host's monotonic clock."""
+    """When a message came into a stage and left it, on the host's monotonic clock.
+
+    Attributes:
+        enter_ns: the stage began with it; of a source, when the picture came in.
+        leave_ns: the stage was done with it.
+        ready_ns: since when nothing else kept the stage from taking it, 0 if unknown. What lies
+            between the stage before and this moment is waiting for the stage; what lies between
+            the later of the two and `enter_ns` is transport. Of a source: when the picture was
+            taken up; a live one's newest picture waits until then.
+    """
 
     stage: Name
-    enter_ns: int
-    leave_ns: int
+    enter_ns: Time
+    leave_ns: Time
+    ready_ns: Time = 0
+
+
+Spans = Annotated[tuple[Span, ...], Meta(max_length=MAX_SPANS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +103,12 @@ class Stamp:
     `dropped` is how many frames a live source has had to leave out before this one.
     """
 
-    source_id: Name
-    frame_id: int
-    time_ns: int
-    capture_ns: int
-    capture_unix_ns: int
-    dropped: int = 0
+    source_id: SourceId
+    frame_id: Number
+    time_ns: Time
+    capture_ns: Time
+    capture_unix_ns: Time
+    dropped: Number = 0
 
     def __post_init__(self) -> None:
         _require(self.frame_id >= 0, f"frame_id must be 0 or more, got {self.frame_id}")
@@ -99,13 +127,13 @@ class StreamStart:
         frames_expected: length of a recording in frames, 0 when unknown or live.
     """
 
-    source_id: Name
+    source_id: SourceId
     label: Text
-    size_wh: tuple[int, int]
-    rate_hz: float
-    frames_expected: int
+    size_wh: tuple[Side, Side]
+    rate_hz: Annotated[float, Meta(ge=0, le=1e9)]
+    frames_expected: Number
     live: bool
-    start_unix_ns: int
+    start_unix_ns: Time
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +145,8 @@ class EndOfStream:
         reason: why it ended, "" when the recording was simply over.
     """
 
-    source_id: Name
-    last_frame_id: int
+    source_id: SourceId
+    last_frame_id: Annotated[int, Meta(ge=-1, le=MAX_NUMBER)]
     reason: Text = ""
 
 
@@ -127,9 +155,9 @@ class FrameHandle:
     """Where a frame's pixels lie in its source's frame store on this host."""
 
     store: Name
-    offset: int
-    height: int
-    width: int
+    offset: Number
+    height: Side
+    width: Side
 
     def __post_init__(self) -> None:
         _require(
@@ -145,7 +173,7 @@ class Frame:
     stamp: Stamp
     handle: FrameHandle | None = None
     pixels: np.ndarray | None = None
-    spans: tuple[Span, ...] = ()
+    spans: Spans = ()
 
     def __post_init__(self) -> None:
         _require(
@@ -154,6 +182,11 @@ class Frame:
         )
         if self.pixels is not None:
             check_array("frame pixels", self.pixels, "uint8", (None, None, 3))
+            height, width, _ = self.pixels.shape
+            _require(
+                0 < height <= MAX_SIDE_PX and 0 < width <= MAX_SIDE_PX,
+                f"frame size must be 1..{MAX_SIDE_PX} a side, got {width}x{height}",
+            )
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -174,10 +207,10 @@ class Mask:
         bits: uint8 [ceil(width*height/8)], row by row, most significant bit first.
     """
 
-    x: int
-    y: int
-    width: int
-    height: int
+    x: Place
+    y: Place
+    width: Side
+    height: Side
     bits: np.ndarray
 
     def __post_init__(self) -> None:
@@ -215,7 +248,7 @@ class Person:
         occluded: another person covers part of this one, so the mask is not to be trusted.
     """
 
-    track_id: int
+    track_id: Number
     bbox_xyxy_px: np.ndarray
     score: float
     mask: Mask
@@ -232,7 +265,16 @@ class Person:
 
 
 PeopleList = Annotated[tuple[Person, ...], Meta(max_length=MAX_PEOPLE)]
-TrackIds = Annotated[tuple[int, ...], Meta(max_length=4096)]
+TrackIds = Annotated[tuple[Number, ...], Meta(max_length=MAX_ENDED_TRACKS)]
+
+
+def _check_masks(people: Iterable[Person]) -> None:
+    """Unpacked, a mask takes eight times the memory that it came in."""
+    pixels = sum(person.mask.width * person.mask.height for person in people)
+    _require(
+        pixels <= MAX_MASK_PIXELS,
+        f"the masks of a frame must have up to {MAX_MASK_PIXELS} pixels together, got {pixels}",
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,7 +284,10 @@ class People:
     stamp: Stamp
     people: PeopleList = ()
     ended_tracks: TrackIds = ()
-    spans: tuple[Span, ...] = ()
+    spans: Spans = ()
+
+    def __post_init__(self) -> None:
+        _check_masks(self.people)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -272,7 +317,10 @@ class Bodies:
     stamp: Stamp
     bodies: Annotated[tuple[Body, ...], Meta(max_length=MAX_PEOPLE)] = ()
     ended_tracks: TrackIds = ()
-    spans: tuple[Span, ...] = ()
+    spans: Spans = ()
+
+    def __post_init__(self) -> None:
+        _check_masks(body.person for body in self.bodies)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -289,14 +337,14 @@ class Window:
         left_out: frames of the stretch that were unfit and are not in it.
     """
 
-    track_id: int
+    track_id: Number
     silhouettes: np.ndarray
     theta: np.ndarray
     keypoints_px: np.ndarray
     times_ns: np.ndarray
     frame_ids: np.ndarray
     quality: float
-    left_out: int
+    left_out: Number
 
     def __post_init__(self) -> None:
         length = len(self.silhouettes)
@@ -321,7 +369,7 @@ class Windows:
     windows: Annotated[tuple[Window, ...], Meta(max_length=MAX_PEOPLE)] = ()
     visible_tracks: TrackIds = ()
     ended_tracks: TrackIds = ()
-    spans: tuple[Span, ...] = ()
+    spans: Spans = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -337,17 +385,21 @@ class Embedding:
         frames: frames in the window.
     """
 
-    track_id: int
+    track_id: Number
     vector: np.ndarray
     network: Name
     weights_hash: Name
-    start_ns: int
-    end_ns: int
-    frames: int
+    start_ns: Time
+    end_ns: Time
+    frames: Number
     quality: float
 
     def __post_init__(self) -> None:
         check_array("embedding.vector", self.vector, "float32", (None, None))
+        _require(
+            0 < self.vector.size <= MAX_EMBEDDING,
+            f"embedding.vector must have 1..{MAX_EMBEDDING} numbers, got {self.vector.size}",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -358,7 +410,7 @@ class Embeddings:
     embeddings: Annotated[tuple[Embedding, ...], Meta(max_length=MAX_PEOPLE)] = ()
     visible_tracks: TrackIds = ()
     ended_tracks: TrackIds = ()
-    spans: tuple[Span, ...] = ()
+    spans: Spans = ()
 
 
 IdentityState = Literal["known", "unknown", "pending"]
@@ -378,14 +430,14 @@ class Identity:
         changed: this differs from what was last said of the track.
     """
 
-    track_id: int
+    track_id: Number
     state: IdentityState
     name: Name
     person_id: Name
     score: float
     false_alarm_rate: float | None
-    windows: int
-    frames: int
+    windows: Number
+    frames: Number
     changed: bool
 
 
@@ -396,14 +448,14 @@ class Identities:
     stamp: Stamp
     identities: Annotated[tuple[Identity, ...], Meta(max_length=MAX_PEOPLE)] = ()
     ended_tracks: TrackIds = ()
-    spans: tuple[Span, ...] = ()
+    spans: Spans = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """Not sent anywhere: a stage that holds frames tells its runner that it is done with one."""
 
-    source_id: Name
+    source_id: SourceId
     frame_id: int
 
 

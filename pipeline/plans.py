@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from pipeline.telemetry.spans import FrameSpans
+
 
 class LinkPlan(msgspec.Struct, frozen=True):
     """One link: from which stage to which, where, and how many messages may wait on it."""
@@ -26,6 +28,9 @@ class NodePlan(msgspec.Struct, frozen=True):
         control: address of the supervisor.
         stores: descriptor of each frame store by name.
         frame_store_bytes, max_frames: how much of the source may be in flight.
+        spans: file that a sink writes the spans of every frame to, "" for none.
+        snapshots: descriptor of the memory for what the stage goes on from if it dies, -1: it
+            keeps nothing.
     """
 
     stage: str
@@ -36,6 +41,8 @@ class NodePlan(msgspec.Struct, frozen=True):
     stores: dict[str, int]
     frame_store_bytes: int
     max_frames: int
+    spans: str = ""
+    snapshots: int = -1
 
 
 class StageStats(msgspec.Struct):
@@ -50,10 +57,15 @@ class StageStats(msgspec.Struct):
         in_flight: frames sent and not yet let go of (source only).
         service_ns, wait_ns: histograms (bucket to count) of the time in the stage and of the time
             on the way to it.
+        queue_ns, transport_ns: histograms of the two parts of `wait_ns`, see `messages.Span`.
+        busy_ns: all time in the stage.
+        blocked_ns: all time in which its output waited for those after it.
+        queues: by receiver, messages sent and not yet acknowledged.
         age_ns: histogram by topic of the time since capture at arrival, for messages that carry
             something.
         items: by topic, how many things arrived.
         report: what the stage itself counts.
+        newest_way: the newest frame's way through all stages (the last stage only).
     """
 
     frames: int = 0
@@ -64,9 +76,15 @@ class StageStats(msgspec.Struct):
     in_flight: int = 0
     service_ns: dict[int, int] = {}
     wait_ns: dict[int, int] = {}
+    queue_ns: dict[int, int] = {}
+    transport_ns: dict[int, int] = {}
+    busy_ns: int = 0
+    blocked_ns: int = 0
+    queues: dict[str, int] = {}
     age_ns: dict[str, dict[int, int]] = {}
     items: dict[str, int] = {}
     report: dict[str, Any] = {}
+    newest_way: FrameSpans | None = None
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -103,6 +121,22 @@ class Log(msgspec.Struct, tag=True):
     text: str
 
 
+class Incident(msgspec.Struct, tag=True, frozen=True):
+    """Something happened to the run itself: a camera was lost, a stage was started again.
+
+    Attributes:
+        stage: the one that it happened to.
+        kind: one word for machines, such as `source_lost` or `restart`.
+        text: a sentence for people.
+        facts: numbers and names that belong to it, JSON-safe.
+    """
+
+    stage: str
+    kind: str
+    text: str
+    facts: dict[str, Any] = {}
+
+
 class StopWanted(msgspec.Struct, tag=True):
     """A stage asks for an orderly end (the window on screen was closed)."""
 
@@ -130,7 +164,7 @@ class Finished(msgspec.Struct, tag=True):
     """Why each source ended, "" for a plain end."""
 
 
-Event = Ready | Opened | Progress | Log | StopWanted | Failed | Finished
+Event = Ready | Opened | Progress | Log | Incident | StopWanted | Failed | Finished
 
 
 class Go(msgspec.Struct, tag=True):
@@ -145,7 +179,14 @@ class Abort(msgspec.Struct, tag=True):
     """Close now, whatever is under way."""
 
 
-Order = Go | Stop | Abort
+class Gone(msgspec.Struct, tag=True):
+    """A stage has finished: all that was ever sent to it is safe, and nobody will say so again."""
+
+    stage: str
+
+
+# A sink of a live run is also told what happens to it.
+Order = Go | Stop | Abort | Gone | Incident
 
 encode = msgspec.msgpack.encode
 decode_event = msgspec.msgpack.Decoder(Event).decode

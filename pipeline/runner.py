@@ -7,6 +7,7 @@ does.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import logging
 import os
@@ -14,6 +15,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,29 @@ from pipeline.plans import (
 from pipeline.source_node import SourceNode
 from pipeline.stage_node import StageNode
 
+PR_SET_PDEATHSIG = 1
+# `ps` shows a stage's process as this and its name.
+PROCESS_NAME = "gait-"
+
 
 def build_stage(name: str, config: dict[str, Any]) -> Any:
     """Return the stage `name` made from its block of the configuration."""
     module = importlib.import_module(stage_spec(name).module)
-    return module.build(TypeAdapter(module.Config).validate_python(config))
+    return module.build(build_config(name, config))
+
+
+def build_config(name: str, config: dict[str, Any]) -> Any:
+    """Return a stage's checked configuration, of its own kind."""
+    module = importlib.import_module(stage_spec(name).module)
+    return TypeAdapter(module.Config).validate_python(config)
+
+
+def child_environment() -> dict[str, str]:
+    """One thread per library and process: the stages themselves are the parallelism."""
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return threads | dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def run_node(
@@ -79,9 +99,12 @@ def _live(node: SourceNode | StageNode, worker: Any) -> None:
     """Set up, wait for everyone, work."""
     node.where = "start"
     if isinstance(node, SourceNode):
+        node.take_up()
         node.open()
     else:
+        worker.resumed = node.left is not None
         worker.setup()
+        node.take_up()
     node.line.tell(Ready(node.plan.stage))
     node.line.wait_for_go()
     node.run()
@@ -107,8 +130,13 @@ def _failure(stage: str, where: str, error: Exception) -> Failed:
     return Failed(stage, f"{type(error).__name__}: {error}", "", where, trace, 1)
 
 
-def _die_with(lifeline_fd: int) -> None:
-    """End this process when the supervisor's end of the lifeline closes, however it died."""
+def die_with(lifeline_fd: int) -> None:
+    """End this process when the supervisor's end of the lifeline closes, however it died.
+
+    A process that is stuck in a library sees no lifeline: the kernel ends it with its parent.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def watch() -> None:
         os.read(lifeline_fd, 1)
@@ -117,18 +145,32 @@ def _die_with(lifeline_fd: int) -> None:
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
-def main() -> None:
-    """Entry point of a stage's process."""
-    plan_path, lifeline_fd = sys.argv[1], int(sys.argv[2])
+def run_process(plan: NodePlan) -> bool:
+    """Be a stage's process: run it with a context and a log of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _die_with(lifeline_fd)
-    plan = decode_plan(Path(plan_path).read_bytes())
+    name_process(f"{PROCESS_NAME}{plan.stage}")
     handler = ControlLogHandler()
-    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     context: Context = zmq.Context()
     good = run_node(plan, context, handler)
     context.term()
+    return good
+
+
+def name_process(name: str) -> None:
+    """Let `ps` and `top` tell the stages apart; where that cannot be done, they do without."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_text(name[:15], encoding="ascii")
+
+
+def main() -> None:
+    """Entry point of a stage's process."""
+    plan_path, lifeline_fd = sys.argv[1], int(sys.argv[2])
+    die_with(lifeline_fd)
+    plan = decode_plan(Path(plan_path).read_bytes())
+    Path(plan_path).unlink()  # it may hold the password of a camera
+    good = run_process(plan)
     sys.exit(0 if good else 1)
 
 

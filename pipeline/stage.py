@@ -25,10 +25,15 @@ class Stage(Protocol):
     empty answer. `end` may return last messages. `report` gives counts for `summary.json`. A stage
     that wants the run to end in order puts the reason into `stop_wanted`.
     A `batch_limit` over 1 says that it is a `BatchingStage`.
+    `snapshot` gives what the stage goes on from in another process, anything that can be pickled;
+    `restore`, called after `setup`, takes it up; `resumed` is set before `setup` of such a process.
+    `note` tells a sink of a live run what happened to the run: by which part of it, of what kind,
+    a sentence and facts.
     """
 
     stop_wanted: str
     batch_limit: int
+    resumed: bool
 
     def setup(self) -> None: ...
 
@@ -41,6 +46,12 @@ class Stage(Protocol):
     def end(self, source_id: str) -> Iterable[Output]: ...
 
     def report(self) -> Mapping[str, Any]: ...
+
+    def snapshot(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
+
+    def note(self, stage: str, kind: str, text: str, facts: Mapping[str, Any]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -64,6 +75,7 @@ class StageBase:
 
     stop_wanted: str = ""
     batch_limit: int = 1
+    resumed: bool = False
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -82,6 +94,16 @@ class StageBase:
     def report(self) -> Mapping[str, Any]:
         """Nothing counted."""
         return {}
+
+    def snapshot(self) -> Any:
+        """Nothing kept from message to message."""
+        return None
+
+    def restore(self, state: Any) -> None:
+        """Nothing to go on from."""
+
+    def note(self, stage: str, kind: str, text: str, facts: Mapping[str, Any]) -> None:
+        """Nothing to tell anybody."""
 
     def close(self) -> None:
         """Nothing held."""
@@ -103,13 +125,22 @@ class SourceStage(Protocol):
     `open` gives the stream's facts or raises `SourceError`. `read` gives the next frame, None when
     none came within `timeout_s`, and raises `EndOfSource` after the last. A live source keeps only
     the newest frame between two calls and counts the others in `report()["dropped"]`.
+    `take_incidents` gives what happened since it was last asked, each as kind, sentence and facts.
+    `snapshot` gives where it is, anything that can be pickled; `restore`, called before `open`,
+    lets `open` go on there: the next frame is the one after.
     """
 
     def open(self) -> StreamStart: ...
 
     def read(self, timeout_s: float) -> RawFrame | None: ...
 
+    def take_incidents(self) -> list[tuple[str, str, dict[str, Any]]]: ...
+
     def report(self) -> Mapping[str, Any]: ...
+
+    def snapshot(self) -> Any: ...
+
+    def restore(self, state: Any) -> None: ...
 
     def close(self) -> None: ...
 

@@ -4,39 +4,40 @@ A run goes through: make private directory, frame store and links; start every s
 all are ready; go; end of stream wanders through the graph and is acknowledged; every stage says
 goodbye.
 Ctrl-C and SIGTERM end it early: sources stop, what is under way drains for `run.stop_timeout_s`,
-then the rest is cut short and sinks close their files with what they have. A stage that dies ends
-the run with its reason, its frame and its traceback.
+then the rest is cut short and sinks close their files with what they have.
+
+A stage that dies, or is silent for `run.hang_s`, is started again and goes on from its snapshot
+(`pipeline/recovery.py`). One that dies too often, that fails with an error that says what is wrong,
+or that is a thread, ends the run with its reason, its frame and its traceback.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 import psutil
 import zmq
 
+from pipeline.clock import NS_PER_S, unix_ns
 from pipeline.config import PipelineConfig
-from pipeline.errors import GaitError, ResourceError, StageFailedError
-from pipeline.graph import STAGES, StageSpec, readers_of, topic_spec
+from pipeline.errors import GaitError, StageFailedError
+from pipeline.graph import STAGES
+from pipeline.planning import clear_dead_runs, plan_run, run_dir, shared_memory
 from pipeline.plans import (
     Abort,
     Event,
     Failed,
     Finished,
     Go,
-    LinkPlan,
+    Gone,
+    Incident,
     Log,
     NodePlan,
     Opened,
@@ -49,50 +50,35 @@ from pipeline.plans import (
     decode_event,
     encode,
 )
-from pipeline.transport import create_store_fd
+from pipeline.restarts import RESTARTS, RESTARTS_WITHIN_S, RestartBudget
+from pipeline.run_state import MAX_INCIDENTS, Outcome, RunState
+from pipeline.spare import Spare
 from pipeline.workers import ProcessWorker, ThreadWorker, Worker
 
-RUN_DIR_PREFIX = "gaitstream-"
 POLL_MS = 100
 MEMORY_EVERY_S = 0.5
 CLOSE_TIMEOUT_S = 0.5
 SINK_CLOSE_TIMEOUT_S = 10.0
-LIVE_DETECT_QUEUE = 2
-HANDLE_QUEUE = 1024
+# After the last frame a sink may be silent for this many times as long: it finishes large files.
+END_PATIENCE = 20
+# A supervisor that was stopped for so long has heard nothing, and blames nobody for it.
+SUSPENDED_S = 2.0
+# Loading libraries ahead takes some seconds of a core. A camera is watched for long; a recording
+# that takes less than this is over before anything dies.
+SPARE_AFTER_LIVE_S, SPARE_AFTER_S = 2.0, 30.0
 
 log = logging.getLogger("supervisor")
-
-Outcome = Literal["completed", "stopped"]
-
-
-@dataclass(slots=True)
-class RunState:
-    """What is known of a run, for the progress display and the summary.
-
-    Attributes:
-        opened: the sources' facts.
-        stats: each stage's newest counts.
-        reasons: why each source ended, "" for a plain end.
-        first_frame_s: from the start until the first frame had gone through detection.
-        peak_memory_bytes: highest sum of the resident memory of all processes.
-    """
-
-    opened: dict[str, Opened] = field(default_factory=dict)
-    stats: dict[str, StageStats] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    outcome: Outcome = "completed"
-    started_at: float = 0.0
-    load_s: float = 0.0
-    first_frame_s: float | None = None
-    wall_s: float = 0.0
-    peak_memory_bytes: int = 0
-
 
 ProgressCallback = Callable[[RunState], None]
 
 
 def run_pipeline(
-    config: PipelineConfig, *, live: bool, on_progress: ProgressCallback | None = None
+    config: PipelineConfig,
+    *,
+    live: bool,
+    on_progress: ProgressCallback | None = None,
+    spans: Path | None = None,
+    limit_s: float | None = None,
 ) -> RunState:
     """Run the pipeline from start to end and return what came of it.
 
@@ -100,96 +86,17 @@ def run_pipeline(
         config: checked configuration.
         live: sources keep only the newest frame, queues are short.
         on_progress: called some ten times a second.
+        spans: file that gets each frame's way through the stages, see `telemetry.spans`.
+        limit_s: after so many seconds of frames the run is over, and has come to its end.
 
     Raises:
         StageFailedError: a stage died or could not start; its own error is the cause.
         ResourceError: no memory, descriptors or private directory to be had.
     """
     clear_dead_runs()
-    with _run_dir() as directory, _store_fd() as fd:
-        plans = _plan(config, directory, fd, live)
-        return _Run(config, plans, directory, on_progress).run()
-
-
-def clear_dead_runs() -> None:
-    """Remove private directories whose run is gone (kill -9 leaves its directory behind)."""
-    for path in Path(tempfile.gettempdir()).glob(f"{RUN_DIR_PREFIX}*"):
-        pid = path.name.removeprefix(RUN_DIR_PREFIX).partition("-")[0]
-        try:
-            mine = path.stat().st_uid == os.getuid()
-        except OSError:
-            continue
-        if mine and pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _run_dir() -> Iterator[Path]:
-    """A directory only we can enter (0700), for ipc sockets and plans."""
-    try:
-        path = Path(tempfile.mkdtemp(prefix=f"{RUN_DIR_PREFIX}{os.getpid()}-"))
-    except OSError as error:
-        raise ResourceError(
-            f"cannot make a private directory in {tempfile.gettempdir()}: {error.strerror}",
-            hint="free space there, or set TMPDIR to a writable directory",
-        ) from error
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _store_fd() -> Iterator[int]:
-    fd = create_store_fd("source")
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def _plan(config: PipelineConfig, directory: Path, fd: int, live: bool) -> list[NodePlan]:
-    threads = config.run.placement == "threads"
-    base = f"inproc://{directory.name}/" if threads else f"ipc://{directory}/"
-    links = [
-        LinkPlan(
-            spec.writes,
-            spec.name,
-            reader,
-            f"{base}{spec.writes}.{reader}",
-            _window(config, spec.writes, reader, live),
-        )
-        for spec in STAGES
-        if spec.writes is not None
-        for reader in readers_of(spec.writes)
-    ]
-    return [
-        NodePlan(
-            stage=spec.name,
-            config=config.stages[spec.name].model_dump(mode="json"),
-            inputs=tuple(link for link in links if link.receiver == spec.name),
-            outputs=tuple(link for link in links if link.sender == spec.name),
-            control=f"{base}control",
-            stores={"source": fd} if _touches_frames(spec) else {},
-            frame_store_bytes=config.run.frame_store_mb * 1_000_000,
-            max_frames=config.run.max_frames,
-        )
-        for spec in STAGES
-    ]
-
-
-def _touches_frames(spec: StageSpec) -> bool:
-    return spec.writes == "frames" or "frames" in spec.reads
-
-
-def _window(config: PipelineConfig, topic: str, reader: str, live: bool) -> int:
-    """Messages that may be under way on a link, the one being worked on included."""
-    queue = topic_spec(topic).queue
-    if queue is not None:
-        return queue
-    if reader == "sink":
-        return HANDLE_QUEUE  # the frame store bounds these
-    return LIVE_DETECT_QUEUE if live else config.run.detect_queue
+    with run_dir() as directory, shared_memory(config) as memory:
+        plans = plan_run(config, directory, memory, live=live, spans=spans)
+        return _Run(config, plans, directory, on_progress, limit_s, live=live).run()
 
 
 class _Run:
@@ -201,14 +108,21 @@ class _Run:
         plans: list[NodePlan],
         directory: Path,
         on_progress: ProgressCallback | None,
+        limit_s: float | None,
+        *,
+        live: bool,
     ) -> None:
         self._config = config
+        self._live = live
         self._plans = plans
         self._directory = directory
         self._on_progress = on_progress
+        self._limit_s = limit_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._control = self._context.socket(zmq.ROUTER)
         self._control.setsockopt(zmq.LINGER, 200)
+        # Who takes a dead stage's place comes under the same name.
+        self._control.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self._control.bind(plans[0].control)
         self._workers: dict[str, Worker] = {}
         self._state = RunState(started_at=time.monotonic())
@@ -219,6 +133,16 @@ class _Run:
         self._stop_at: float | None = None
         self._abort_at: float | None = None
         self._memory_at = 0.0
+        self._go_at = 0.0
+        self._gone = False  # whether everyone was told to begin
+        self._spare: Spare | None = None
+        self._budget = RestartBudget()
+        self._heard_at: dict[str, float] = {}
+        self._turned_at = time.monotonic()
+        self._died_at: dict[str, float] = {}
+        self._untold: dict[str, list[Incident]] = {}  # to sinks that are being replaced
+        # Failures of stages that may be started again, until their processes are gone.
+        self._failures: dict[str, StageFailedError] = {}
 
     def run(self) -> RunState:
         """Run to the end; see `run_pipeline`."""
@@ -238,9 +162,19 @@ class _Run:
     # start
 
     def _start(self) -> None:
-        make = ThreadWorker if self._config.run.placement == "threads" else ProcessWorker
         for plan in self._plans:
-            self._workers[plan.stage] = make(plan, self._context, self._directory)
+            self._start_worker(plan)
+
+    def _start_worker(self, plan: NodePlan) -> None:
+        worker: Worker
+        if self._config.run.placement == "threads":
+            worker = ThreadWorker(plan, self._context, self._directory)
+        else:
+            worker = ProcessWorker(plan, self._context, self._directory, self._spare)
+        self._workers[plan.stage] = worker
+        self._state.missing.add(plan.stage)
+        self._state.pids[plan.stage] = worker.pid
+        self._heard_at[plan.stage] = time.monotonic()
 
     def _await_ready(self) -> bool:
         """Wait until every stage has loaded; False if one failed or we were stopped before."""
@@ -260,6 +194,8 @@ class _Run:
         if self._failure is not None:
             return False
         self._state.load_s = time.monotonic() - self._state.started_at
+        self._go_at = time.monotonic()
+        self._gone = True
         self._tell_all(Go())
         return True
 
@@ -269,6 +205,9 @@ class _Run:
         while len(self._finished) < len(self._plans):
             self._step()
             now = time.monotonic()
+            if self._limit_s is not None and now > self._go_at + self._limit_s:
+                self._limit_s = None
+                self._stop("completed")
             if self._abort_at is not None:
                 if now > self._abort_at + SINK_CLOSE_TIMEOUT_S or self._only_stuck(now):
                     return
@@ -297,6 +236,7 @@ class _Run:
         elif self._signals > 1 and self._abort_at is None:
             self._abort()
         self._look_after_workers()
+        self._warm_up_spare()
         self._measure_memory()
         if self._on_progress is not None and self._ready:
             self._on_progress(self._state)
@@ -305,31 +245,73 @@ class _Run:
         state = self._state
         if isinstance(event, Opened):
             state.opened[event.source_id] = event
-        elif isinstance(event, Ready):
-            self._ready.add(event.stage)
+            return
+        self._heard_at[event.stage] = time.monotonic()
+        if isinstance(event, Ready):
+            self._take_ready(event.stage)
         elif isinstance(event, Progress):
             self._note_stats(event.stage, event.stats)
         elif isinstance(event, Log):
             logging.getLogger(event.stage).log(event.level, "%s", event.text)
+        elif isinstance(event, Incident):
+            self._note(event, logging.getLogger(event.stage))
         elif isinstance(event, StopWanted):
             log.info("%s: %s", event.stage, event.reason)
             self._stop()
         elif isinstance(event, Failed):
-            self._finished.add(event.stage)
-            failure = StageFailedError(
-                event.stage,
-                event.reason,
-                where=event.where,
-                trace=event.trace,
-                exit_code=event.exit_code,
-            )
-            failure.hint = event.hint
-            self._fail(failure)
+            self._take_failure(event)
         elif isinstance(event, Finished):
             self._finished.add(event.stage)
+            self._tell_all(Gone(event.stage))
             self._note_stats(event.stage, event.stats)
             if event.stage == "source":
                 state.reasons.update(event.ended)
+
+    def _take_ready(self, stage: str) -> None:
+        self._ready.add(stage)
+        self._state.missing.discard(stage)
+        if self._gone:  # it takes another's place
+            away_s = time.monotonic() - self._died_at.pop(stage, time.monotonic())
+            log.info("%s is at work again after %.2f s", stage, away_s)
+            self._tell(stage, Go())
+            for finished in self._finished:
+                self._tell(stage, Gone(finished))
+            for incident in self._untold.pop(stage, []):
+                self._tell(stage, incident)
+            if self._abort_at is not None:
+                self._tell(stage, Abort())
+            elif self._stop_at is not None:
+                self._tell(stage, Stop())
+
+    def _take_failure(self, event: Failed) -> None:
+        failure = StageFailedError(
+            event.stage,
+            event.reason,
+            where=event.where,
+            trace=event.trace,
+            exit_code=event.exit_code,
+        )
+        failure.hint = event.hint
+        if event.trace and self._may_replace():
+            # An error of ours, not the user's: another process may get by.
+            self._failures[event.stage] = failure
+            return
+        self._finished.add(event.stage)
+        self._fail(failure)
+
+    def _note(self, incident: Incident, teller: logging.Logger) -> None:
+        facts = {"unix_time": round(unix_ns() / NS_PER_S, 3), **incident.facts}
+        incident = Incident(incident.stage, incident.kind, incident.text, facts)
+        teller.warning("%s", incident.text)
+        self._state.incident_counts[incident.stage, incident.kind] += 1
+        if len(self._state.incidents) < MAX_INCIDENTS:
+            self._state.incidents.append(incident)
+        if self._live:  # a recording's events hold nothing that another run would not hold
+            for spec in STAGES:
+                if spec.writes is None and spec.name in self._ready:
+                    self._tell(spec.name, incident)
+                elif spec.writes is None:
+                    self._untold.setdefault(spec.name, []).append(incident)
 
     def _note_stats(self, stage: str, stats: StageStats) -> None:
         self._state.stats[stage] = stats
@@ -337,20 +319,89 @@ class _Run:
             self._state.first_frame_s = time.monotonic() - self._state.started_at
 
     def _look_after_workers(self) -> None:
-        for stage, worker in self._workers.items():
-            if stage in self._finished or worker.alive():
+        now = time.monotonic()
+        if now - self._turned_at > SUSPENDED_S:
+            self._heard_at = dict.fromkeys(self._heard_at, now)
+        self._turned_at = now
+        for stage, worker in list(self._workers.items()):
+            if stage in self._finished:
+                continue
+            if worker.alive():
+                self._look_at(stage, worker, now - self._heard_at[stage])
                 continue
             while self._control.poll(0):  # its last words may still be on the way
                 _, content = self._control.recv_multipart()
                 self._take(decode_event(content))
             if stage not in self._finished:
-                self._finished.add(stage)
-                where = self._last_frame(stage)
-                self._fail(
-                    StageFailedError(
-                        stage, worker.last_words(), where=where, trace=worker.error_output()
-                    )
+                self._replace(stage, worker)
+
+    def _look_at(self, stage: str, worker: Worker, silent_s: float) -> None:
+        """Kill a stage that has not been heard of for too long; it is then replaced."""
+        if not self._may_replace():
+            return
+        limit_s = self._config.run.hang_s
+        if stage not in self._ready:
+            limit_s = self._config.run.start_timeout_s
+        elif "source" in self._finished:
+            limit_s *= END_PATIENCE
+        if silent_s > limit_s:
+            text = f"{stage} has not been heard of for {silent_s:.1f} s and is killed"
+            facts = {"silent_s": round(silent_s, 3)}
+            self._note(Incident(stage, "hang", text, facts), log)
+            worker.kill()
+            self._heard_at[stage] = time.monotonic()  # told once; dying may take a moment
+
+    def _may_replace(self) -> bool:
+        """Whether a stage that ends now would be started again."""
+        return (
+            self._gone
+            and self._abort_at is None
+            and self._failure is None
+            and self._config.run.placement == "processes"
+        )
+
+    def _replace(self, stage: str, worker: Worker) -> None:
+        """Start a stage again that has died, or end the run with its reason."""
+        where = self._last_frame(stage)
+        failure = self._failures.pop(stage, None) or StageFailedError(
+            stage, worker.last_words(), where=where, trace=worker.error_output()
+        )
+        count = self._budget.take(stage, time.monotonic()) if self._may_replace() else None
+        if count is None:
+            if self._may_replace():
+                failure.hint = (
+                    f"it was started again {RESTARTS} times within {RESTARTS_WITHIN_S:g} s; "
+                    "what it said last is below"
                 )
+            self._finished.add(stage)
+            self._fail(failure)
+            return
+        worker.join(0.0)
+        if failure.trace:
+            log.warning("what %s said last:\n%s", stage, failure.trace.rstrip())
+        restarts = self._state.restarts
+        restarts[stage] = restarts.get(stage, 0) + 1
+        self._ready.discard(stage)
+        text = (
+            f"{failure.message}; it is started again and goes on from its snapshot "
+            f"({count} of {RESTARTS} times within {RESTARTS_WITHIN_S:g} s)"
+        )
+        self._note(Incident(stage, "restart", text, {"count": count}), log)
+        self._died_at[stage] = self._turned_at
+        plan = next(plan for plan in self._plans if plan.stage == stage)
+        self._start_worker(plan)
+
+    def _warm_up_spare(self) -> None:
+        """Once the run has got going, load the libraries that a stage in place of another needs."""
+        if (
+            self._spare is None
+            and self._may_replace()
+            and self._stop_at is None
+            and self._config.run.spare
+            and time.monotonic()
+            > self._go_at + (SPARE_AFTER_LIVE_S if self._live else SPARE_AFTER_S)
+        ):
+            self._spare = Spare(self._config)
 
     def _last_frame(self, stage: str) -> str:
         stats = self._state.stats.get(stage)
@@ -361,23 +412,27 @@ class _Run:
         if now - self._memory_at < MEMORY_EVERY_S:
             return
         self._memory_at = now
-        total = psutil.Process().memory_info().rss
-        for worker in self._workers.values():
-            total += worker.memory_bytes()
-        self._state.peak_memory_bytes = max(self._state.peak_memory_bytes, total)
+        memory = self._state.memory_bytes
+        memory["supervisor"] = psutil.Process().memory_info().rss
+        for stage, worker in self._workers.items():
+            memory[stage] = worker.memory_bytes()
+        if self._spare is not None:
+            memory["spare"] = self._spare.memory_bytes()
+        self._state.peak_memory_bytes = max(self._state.peak_memory_bytes, sum(memory.values()))
 
     # end
 
-    def _stop(self) -> None:
+    def _stop(self, outcome: Outcome = "stopped") -> None:
         if self._stop_at is None:
             self._stop_at = time.monotonic()
-            self._state.outcome = "stopped"
+            self._state.outcome = outcome
             self._tell_all(Stop())
 
     def _abort(self) -> None:
         if self._abort_at is None:
             self._abort_at = time.monotonic()
-            self._state.outcome = "stopped"
+            if self._stop_at is None:
+                self._state.outcome = "stopped"
             self._tell_all(Abort())
 
     def _fail(self, failure: StageFailedError) -> None:
@@ -387,7 +442,10 @@ class _Run:
 
     def _tell_all(self, order: Order) -> None:
         for plan in self._plans:
-            self._control.send_multipart((plan.stage.encode(), encode(order)))
+            self._tell(plan.stage, order)
+
+    def _tell(self, stage: str, order: Order) -> None:
+        self._control.send_multipart((stage.encode(), encode(order)))
 
     def _clear_away(self) -> None:
         if len(self._finished) < len(self._plans):
@@ -396,7 +454,10 @@ class _Run:
         for worker in self._workers.values():
             worker.join(max(0.0, deadline - time.monotonic()))
         self._control.close()
-        if all(not worker.alive() for worker in self._workers.values()):
+        all_gone = all(not worker.alive() for worker in self._workers.values())
+        if self._spare is not None:
+            self._spare.close()
+        if all_gone:
             self._context.term()
 
     @contextmanager

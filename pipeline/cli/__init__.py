@@ -11,14 +11,17 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pipeline import __version__
+from pipeline.credentials import without_credentials
 from pipeline.errors import GaitError
 
 COMMANDS = (
     "demo",
     "replay",
     "live",
+    "profile",
     "enroll",
     "gallery",
     "embed",
@@ -31,6 +34,7 @@ COMMANDS = (
     "pack",
     "synth",
     "export",
+    "keys",
 )
 
 SYSTEM_LIBRARIES = ("libGL", "libgthread", "libglib")
@@ -75,8 +79,15 @@ class _HelpWithDefaults(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Quotes no credentials when it says what is wrong with a command line."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(without_credentials(message))
+
+
 def _main(argv: Sequence[str] | None) -> int:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="run_pipeline.py",
         description="Says who is walking in front of a camera, by gait.",
         epilog="Each command has its own --help. Exit code 0: done, 1: failure, 2: bad use, 130: "

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipeline.cli.options import (
     add_config_options,
+    add_metrics_option,
     add_source_options,
     common_settings,
     read_config,
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="DIR", help="keep video, tracks and pictures of the recording"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a former run in DIR")
+    add_metrics_option(parser)
     add_config_options(parser)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.cli.enroll import new_run_id, sighting_settings
 from pipeline.cli.options import (
     add_config_options,
+    add_metrics_option,
     add_output_options,
     add_source_options,
     common_settings,
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name one of them while this runs (needs --gallery)",
     )
     add_output_options(parser)
+    add_metrics_option(parser)
     add_config_options(parser)
 
 

@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 
 from pipeline.cli.calibration_choice import check_calibration, settings_beside
 from pipeline.config import PipelineConfig, load_config
+from pipeline.credentials import hide_credentials
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,17 @@ def add_setting_options(
         help="check the configuration, print it in full, and stop",
     )
     parser.add_argument("--quiet", action="store_true", help="warnings and errors only")
+
+
+def add_metrics_option(parser: argparse.ArgumentParser) -> None:
+    """Add --metrics."""
+    parser.add_argument(
+        "--metrics",
+        type=int,
+        metavar="PORT",
+        help="serve metrics for Prometheus at http://127.0.0.1:PORT/metrics, and /live and /ready, "
+        "while it runs; 0 takes any free port and says which",
+    )
 
 
 def add_source_options(parser: argparse.ArgumentParser, what: str) -> None:
@@ -75,6 +87,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 def common_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return the configuration keys that the shared options set."""
     given = {
+        "run.metrics_port": getattr(args, "metrics", None),
         "source.uri": getattr(args, "source", None),
         "source.start_s": getattr(args, "start", None),
         "source.end_s": getattr(args, "end", None),
@@ -114,10 +127,12 @@ def read_config(args: argparse.Namespace, settings: dict[str, Any]) -> PipelineC
 def start_logging(quiet: bool) -> Console:
     """Log to stderr in a form for people; return the console that progress shares."""
     console = Console(stderr=True)
+    handler = RichHandler(console=console, show_path=False, show_time=False, markup=False)
+    handler.addFilter(hide_credentials)
     logging.basicConfig(
         level=logging.WARNING if quiet else logging.INFO,
         format="%(name)s: %(message)s",
-        handlers=[RichHandler(console=console, show_path=False, show_time=False, markup=False)],
+        handlers=[handler],
         force=True,
     )
     return console

@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from pipeline.plans import StageStats
-from pipeline.supervisor import RunState
+from pipeline.run_state import RunState
 from pipeline.telemetry import LatencyHistogram
 
 LINE_EVERY_S = 10.0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.cli.options import (
     add_config_options,
+    add_metrics_option,
     add_output_options,
     add_source_options,
     common_settings,
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results")
     add_output_options(parser)
+    add_metrics_option(parser)
     add_config_options(parser)
 
 

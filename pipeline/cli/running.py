@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cli.outlets import outlets
 from pipeline.cli.progress import RunProgress
 from pipeline.config import PipelineConfig
 from pipeline.errors import ConfigError, ResourceError
 from pipeline.graph import STAGES
+from pipeline.run_state import RunState
 from pipeline.supervisor import run_pipeline
-from pipeline.telemetry.summary import build_summary
+from pipeline.telemetry.summary import build_summary, incident_facts
 
 SUMMARY_FILE = "summary.json"
+INCIDENTS_FILE = "incidents.jsonl"
 STOPPED_EXIT_CODE = 130  # 128 + SIGINT, as shells count
+
+log = logging.getLogger("supervisor")
 
 
 def run_with_progress(
@@ -30,13 +36,48 @@ def run_with_progress(
     """
     if not config.stages["source"].uri:
         raise ConfigError("no source was given", hint="say --source VIDEO, or --source 0")
-    with RunProgress(console, label, quiet=quiet) as progress:
-        state = run_pipeline(config, live=live, on_progress=progress)
-    summary = build_summary(state, config.to_dict())
     out_dir = config.stages["sink"].out_dir
+    incidents = IncidentFile(None if out_dir is None else Path(out_dir) / INCIDENTS_FILE)
+    with (
+        outlets(config, console, quiet=quiet) as tell,
+        RunProgress(console, label, quiet=quiet) as progress,
+    ):
+
+        def look(state: RunState) -> None:
+            tell(state)
+            progress(state)
+            incidents(state)
+
+        state = run_pipeline(config, live=live, on_progress=look)
+    incidents(state)
+    summary = build_summary(state, config.to_dict())
     if out_dir is not None:
         write_json(Path(out_dir) / SUMMARY_FILE, summary)
     return summary
+
+
+class IncidentFile:
+    """Writes what happens to a run, a line each, as it happens; no file where nothing does.
+
+    A recording's `events.jsonl` is the same whatever happens, so this is where it stands.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._written = 0
+
+    def __call__(self, state: RunState) -> None:
+        """Write what is new."""
+        new = state.incidents[self._written :]
+        self._written += len(new)
+        if self._path is None or not new:
+            return
+        lines = (json.dumps(incident_facts(one), ensure_ascii=False) + "\n" for one in new)
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.writelines(lines)
+        except OSError as error:
+            log.warning("cannot write %s: %s", self._path, error.strerror)
 
 
 def run_to_its_end(

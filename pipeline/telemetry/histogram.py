@@ -7,12 +7,16 @@ right within 1 % however long a run lasts (the idea of HdrHistogram, with plain 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 GROWTH = 1.02
 _LOG_GROWTH = math.log(GROWTH)
 _SMALLEST_NS = 1_000
 _BUCKETS = int(math.log(3600e9 / _SMALLEST_NS) / _LOG_GROWTH) + 1
+
+
+def _middle_ns(bucket: int) -> float:
+    return _SMALLEST_NS * GROWTH ** (bucket - 0.5 if bucket else 0)
 
 
 class LatencyHistogram:
@@ -26,11 +30,27 @@ class LatencyHistogram:
         if duration_ns <= _SMALLEST_NS:
             bucket = 0
         else:
-            bucket = min(int(math.log(duration_ns / _SMALLEST_NS) / _LOG_GROWTH) + 1, _BUCKETS)
+            bucket = int(math.log(duration_ns / _SMALLEST_NS) / _LOG_GROWTH) + 1
+            if bucket > _BUCKETS:
+                bucket = _BUCKETS
         self.counts[bucket] = self.counts.get(bucket, 0) + 1
 
     def __len__(self) -> int:
         return sum(self.counts.values())
+
+    def up_to(self, bounds_ns: Sequence[float]) -> list[int]:
+        """Return how many durations lie at or below each bound, within 2 %; bounds ascend."""
+        found, seen = [], 0
+        left = sorted(self.counts)
+        for bound in bounds_ns:
+            while left and _middle_ns(left[0]) <= bound:
+                seen += self.counts[left.pop(0)]
+            found.append(seen)
+        return found
+
+    def total_ns(self) -> float:
+        """Return the sum of all durations, within 1 %."""
+        return sum(_middle_ns(bucket) * count for bucket, count in self.counts.items())
 
     def percentile_ms(self, percent: float) -> float | None:
         """Return the duration in milliseconds that `percent` of all do not exceed."""
@@ -43,8 +63,7 @@ class LatencyHistogram:
             seen += self.counts[bucket]
             if seen >= rank:
                 break
-        middle_ns = _SMALLEST_NS * GROWTH ** (bucket - 0.5 if bucket else 0)
-        return middle_ns / 1e6
+        return _middle_ns(bucket) / 1e6
 
     def summary(self) -> dict[str, float | None]:
         """Return p50, p95 and p99 in milliseconds, rounded to microseconds."""

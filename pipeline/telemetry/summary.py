@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pipeline import __version__
-from pipeline.plans import StageStats
-from pipeline.supervisor import RunState
+from pipeline.plans import Incident, StageStats
+from pipeline.run_state import RunState
 from pipeline.telemetry.histogram import LatencyHistogram
 
 SUMMARY_VERSION = 1
@@ -47,6 +47,8 @@ def build_summary(state: RunState, config: Mapping[str, Any]) -> dict[str, Any]:
         "frames_dropped": source.dropped,
         "bad_frames": sum(stage.bad_frames for stage in stats.values()),
         "bad_messages": sum(stage.bad_messages for stage in stats.values()),
+        "restarts": dict(state.restarts),
+        "incidents": [incident_facts(incident) for incident in state.incidents],
         "tracks": sink.report.get("tracks", 0),
         "windows": stats.get("embed", StageStats()).items.get("windows", 0),
         "identities": sink.report.get("identities", 0),
@@ -68,6 +70,12 @@ def build_summary(state: RunState, config: Mapping[str, Any]) -> dict[str, Any]:
         "versions": _versions(),
         "config": config,
     }
+
+
+def incident_facts(incident: Incident) -> dict[str, Any]:
+    """Return what happened to a run as plain data, with its time."""
+    said = {"stage": incident.stage, "kind": incident.kind, "text": incident.text}
+    return {**said, **incident.facts}
 
 
 def _versions() -> dict[str, str]:

@@ -11,8 +11,10 @@ taken until every reader has acknowledged the frame.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
+from collections.abc import Iterable
 
 import numpy as np
 import psutil
@@ -23,6 +25,7 @@ from pipeline.messages import FrameHandle
 PAGE_BYTES = 4096
 MIN_FRAMES = 4
 MEMORY_SHARE = 0.5
+MADV_POPULATE_WRITE = 23  # of Linux 5.14 and later; Python has no name for it
 
 
 def create_store_fd(name: str) -> int:
@@ -71,16 +74,24 @@ class FrameStore:
         Raises:
             ResourceError: the machine has not enough memory for `MIN_FRAMES` frames of this size.
         """
-        size = -(-height * width * 3 // PAGE_BYTES) * PAGE_BYTES
+        size = _size(height, width)
         limit = max(self._budget, MIN_FRAMES * size)
         offset = self._first_fit(size)
         if offset + size > limit:
             return None
-        self._reserve(offset + size, size)
+        self._reserve(offset + size, size, limit)
         self._taken[offset] = size
         assert self._map is not None
         pixels = np.frombuffer(self._map, np.uint8, height * width * 3, offset)
         return FrameHandle(self.name, offset, height, width), pixels.reshape(height, width, 3)
+
+    def take_up(self, handles: Iterable[FrameHandle]) -> None:
+        """Go on with what an earlier writer of this memory has in flight."""
+        self._taken = {handle.offset: _size(handle.height, handle.width) for handle in handles}
+        # What lies beyond these may be reserved too; it is asked for again, which costs little.
+        self._reserved = max((start + size for start, size in self._taken.items()), default=0)
+        if length := os.fstat(self._fd).st_size:
+            self._map = mmap.mmap(self._fd, length)
 
     def free(self, handle: FrameHandle) -> None:
         """Give back a frame's space."""
@@ -94,7 +105,7 @@ class FrameStore:
             end = offset + self._taken[offset]
         return end
 
-    def _reserve(self, end: int, size: int) -> None:
+    def _reserve(self, end: int, size: int, limit: int) -> None:
         if end <= self._reserved:
             return
         available = psutil.virtual_memory().available
@@ -112,9 +123,22 @@ class FrameStore:
                 f"cannot reserve {end / 1e6:.0f} MB for frames: {error.strerror}",
                 hint="free memory, or lower run.frame_store_mb",
             ) from error
+        if self._map is None or end > len(self._map):
+            # All that may ever be needed at once, which costs nothing until it is written: a map
+            # that grows with the frames would have all of its pages faulted in anew each time.
+            # Views of the old map keep it alive for as long as they are in use.
+            length = max(limit, os.fstat(self._fd).st_size)
+            os.ftruncate(self._fd, length)
+            self._map = mmap.mmap(self._fd, length)
+        # In one call instead of by a fault for each page. An older kernel knows no such advice.
+        with contextlib.suppress(OSError):
+            self._map.madvise(MADV_POPULATE_WRITE, self._reserved, end - self._reserved)
         self._reserved = end
-        # Views of the old map keep it alive for as long as they are in use.
-        self._map = mmap.mmap(self._fd, end)
+
+
+def _size(height: int, width: int) -> int:
+    """Bytes that a frame takes, in whole pages."""
+    return -(-height * width * 3 // PAGE_BYTES) * PAGE_BYTES
 
 
 class FrameReader:

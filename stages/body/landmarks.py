@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -303,6 +303,14 @@ class LandmarksBody:
     def forget(self, track_key: Hashable) -> None:
         """Frees what is kept of a track; an unknown key is no error."""
         self._tracks.pop(track_key, None)
+
+    def snapshot(self) -> Any:
+        """What is kept of all tracks, for `restore` in another process."""
+        return dict(self._tracks)
+
+    def restore(self, state: Any) -> None:
+        """Go on with the tracks of a snapshot."""
+        self._tracks = dict(state)
 
     def _track_at(self, track_key: Hashable, time_ns: int) -> _Track:
         track = self._tracks.get(track_key)

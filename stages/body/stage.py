@@ -54,6 +54,17 @@ class BodyStage(StageBase):
         """Return how many bodies, and how many of them are mostly guessed."""
         return {"bodies": self._count, "guessed": self._guessed}
 
+    def snapshot(self) -> Any:
+        """The tracks' smoothing, and the counts."""
+        assert self._bodies is not None, "setup comes first"
+        return self._bodies.snapshot(), self._tracks, self._count, self._guessed
+
+    def restore(self, state: Any) -> None:
+        """Go on with the tracks of a snapshot."""
+        assert self._bodies is not None, "setup comes first"
+        bodies, self._tracks, self._count, self._guessed = state
+        self._bodies.restore(bodies)
+
     def _body(self, stamp: Stamp, person: Person) -> Body:
         assert self._bodies is not None, "setup comes first"
         key = (stamp.source_id, person.track_id)

@@ -11,6 +11,9 @@ GREY_BELOW = 40  # saturation under which a hue says nothing
 DARK_BELOW = 48  # brightness under which it says nothing
 UPPER = (0.15, 0.5)  # of the box height: chest, without the head
 LOWER = (0.5, 0.9)  # hips and legs, without the feet
+# Where each brightness and each of OpenCV's hues (0 to 179) is counted.
+_TONE_BINS = HUES + np.arange(256) * TONES // 256
+_HUE_BINS = np.minimum(np.arange(256) * HUES // 180, HUES - 1)
 
 
 def clothing(pixels: np.ndarray, mask: np.ndarray, xy: tuple[int, int]) -> np.ndarray:
@@ -25,7 +28,7 @@ def clothing(pixels: np.ndarray, mask: np.ndarray, xy: tuple[int, int]) -> np.nd
     step = max(1, height // SAMPLES_HIGH)
     rows = slice(xy[1], xy[1] + height, step)
     columns = slice(xy[0], xy[0] + width, step)
-    hsv = cv2.cvtColor(np.ascontiguousarray(pixels[rows, columns]), cv2.COLOR_BGR2HSV).astype(int)
+    hsv = cv2.cvtColor(np.ascontiguousarray(pixels[rows, columns]), cv2.COLOR_BGR2HSV)
     person = mask[::step, ::step]
     out = np.zeros((2, HUES + TONES), np.float32)
     for row, (top, bottom) in enumerate((UPPER, LOWER)):
@@ -37,14 +40,11 @@ def clothing(pixels: np.ndarray, mask: np.ndarray, xy: tuple[int, int]) -> np.nd
 
 
 def _histogram(hsv: np.ndarray) -> np.ndarray:
-    """Return [20]: grey pixels by tone, coloured ones by hue, each pixel counted once."""
+    """Return [20] of uint8 [n,3]: grey pixels by tone, coloured ones by hue, each counted once."""
     grey = (hsv[:, 1] < GREY_BELOW) | (hsv[:, 2] < DARK_BELOW)
-    tones = np.bincount(hsv[grey, 2] * TONES // 256, minlength=TONES) if grey.any() else 0
-    hues = np.bincount(hsv[~grey, 0] * HUES // 180, minlength=HUES) if not grey.all() else 0
-    out = np.zeros(HUES + TONES, np.float32)
-    out[:HUES] += hues
-    out[HUES:] += tones
-    return out / len(hsv)
+    bins = np.where(grey, _TONE_BINS[hsv[:, 2]], _HUE_BINS[hsv[:, 0]])
+    counts = np.bincount(bins, minlength=HUES + TONES)
+    return counts.astype(np.float32) / len(hsv)
 
 
 def unlikeness(a: np.ndarray, b: np.ndarray) -> float:

@@ -7,6 +7,7 @@ cut into boxes as large as a person could be. Boxes are proposals: the pose netw
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -57,6 +58,19 @@ class MotionModel:
         self._seen = 0
         self._calm = 0
         self._settled = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is kept of it: of OpenCV's model, which gives no more away, the background."""
+        state = {key: value for key, value in vars(self).items() if key != "_model"}
+        return state | {"background": self._model.getBackgroundImage() if self._seen else None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Learn the background of such a state at once. Its spread is learnt anew meanwhile."""
+        background = state.pop("background")
+        self._model = cv2.createBackgroundSubtractorMOG2(detectShadows=True)
+        vars(self).update(state)
+        if background is not None:
+            self._model.apply(background, learningRate=1.0)
 
     def update(self, pixels: np.ndarray) -> Motion:
         """Learn from one frame and tell what moved in it."""

@@ -160,6 +160,16 @@ def cut(pixels: np.ndarray, box: np.ndarray, side_px: int) -> tuple[np.ndarray, 
     return cv2.cvtColor(part, cv2.COLOR_BGR2RGB), x1, y1, scale
 
 
+def load_mediapipe() -> Any:
+    """Import what of MediaPipe is used: a second of work that only a running stage wants."""
+    from google.protobuf import text_format  # type: ignore[import-untyped]
+    from mediapipe.framework import calculator_pb2
+    from mediapipe.framework.formats import rect_pb2
+    from mediapipe.python.solution_base import SolutionBase
+
+    return text_format, calculator_pb2, rect_pb2, SolutionBase
+
+
 class PoseNetworks:
     """One instance of both graphs, for one thread at a time.
 
@@ -172,15 +182,11 @@ class PoseNetworks:
         self._open()
 
     def _open(self) -> None:
-        # Imported here: a second of work and a lot of chatter that only a running stage wants.
-        from google.protobuf import text_format  # type: ignore[import-untyped]
-        from mediapipe.framework import calculator_pb2
-        from mediapipe.framework.formats import rect_pb2
-        from mediapipe.python.solution_base import SolutionBase
+        text_format, calculator_pb2, rect_pb2, solution_base = load_mediapipe()
 
         def graph(text: str, outputs: list[str], **side_inputs: Any) -> Any:
             config = text_format.Parse(text, calculator_pb2.CalculatorGraphConfig())
-            return SolutionBase(graph_config=config, side_inputs=side_inputs, outputs=outputs)
+            return solution_base(graph_config=config, side_inputs=side_inputs, outputs=outputs)
 
         self._rect = rect_pb2.NormalizedRect
         self._find = graph(FIND_GRAPH, ["detections"])

@@ -132,6 +132,14 @@ class DetectStage(StageBase):
         self._sources.pop(source_id, None)
         return ()
 
+    def snapshot(self) -> Any:
+        """Each source's tracks and what the variant keeps of it, and the counts."""
+        return self._sources, self._counts
+
+    def restore(self, state: Any) -> None:
+        """Go on with the sources of a snapshot."""
+        self._sources, self._counts = state
+
     def report(self) -> Mapping[str, Any]:
         """Return counts: frames, people, network runs, turns skipped for lack of time."""
         with self._lock:

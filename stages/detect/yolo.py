@@ -47,6 +47,26 @@ def load_model(config: YoloConfig) -> Any:
             f"detect.weights: no such file: {config.weights}",
             hint="give an ultralytics segmentation model (*-seg.pt); nothing is downloaded",
         )
+    yolo = load_ultralytics()
+    try:
+        model = yolo(str(config.weights), task="segment", verbose=False)
+        names = dict(model.names)
+    except Exception as error:  # whatever the library raises for a bad file
+        raise WeightsError(f"detect.weights: cannot read {config.weights}: {error}") from error
+    if PERSON not in names.values():
+        raise WeightsError(
+            f"detect.weights: {config.weights} knows no class {PERSON!r}, only "
+            f"{sorted(names.values())[:8]}"
+        )
+    return model
+
+
+def load_ultralytics() -> Any:
+    """Return ultralytics' class of models.
+
+    Raises:
+        ResourceError: the extra `yolo` is missing.
+    """
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
@@ -58,17 +78,7 @@ def load_model(config: YoloConfig) -> Any:
             hint=f"{install_command('yolo')} (ultralytics is AGPL-3.0), or use "
             "detect.variant=mediapipe",
         ) from error
-    try:
-        model = YOLO(str(config.weights), task="segment", verbose=False)
-        names = dict(model.names)
-    except Exception as error:  # whatever the library raises for a bad file
-        raise WeightsError(f"detect.weights: cannot read {config.weights}: {error}") from error
-    if PERSON not in names.values():
-        raise WeightsError(
-            f"detect.weights: {config.weights} knows no class {PERSON!r}, only "
-            f"{sorted(names.values())[:8]}"
-        )
-    return model
+    return YOLO
 
 
 class YoloWatcher:

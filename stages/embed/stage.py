@@ -129,6 +129,17 @@ class EmbedStage(StageBase):
             "left_out": dict(sorted(self._left_out.items())),
         }
 
+    def snapshot(self) -> Any:
+        """The tracks' features, and the counts."""
+        kept = None if self._stream is None else self._stream.snapshot()
+        return kept, self._embedded, self._left_out
+
+    def restore(self, state: Any) -> None:
+        """Go on with the tracks of a snapshot."""
+        kept, self._embedded, self._left_out = state
+        if self._stream is not None and kept is not None:
+            self._stream.restore(kept)
+
     def close(self) -> None:
         """Let go of the network and of what is kept of tracks; the report can still be asked."""
         self._description = self._describe()

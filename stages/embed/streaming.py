@@ -168,6 +168,16 @@ class StreamingEmbedder:
         for key in [key for key in self._tracks if key[0] == source_id]:
             self.forget(key)
 
+    def snapshot(self) -> Any:
+        """What is kept of all tracks, for `restore` in another process."""
+        counts = (self.nbytes, self.frames_computed, self.frames_reused, self.forgotten)
+        return self._tracks, counts
+
+    def restore(self, state: Any) -> None:
+        """Go on with the tracks of a snapshot."""
+        self._tracks, counts = state
+        self.nbytes, self.frames_computed, self.frames_reused, self.forgotten = counts
+
     def describe(self) -> Mapping[str, Any]:
         """Return what a report should say."""
         return {

@@ -9,7 +9,7 @@ from stages.identify.config import Config
 if TYPE_CHECKING:
     from stages.identify.stage import IdentifyStage
 
-__all__ = ["Config", "build"]
+__all__ = ["Config", "build", "preload"]
 
 
 def build(config: Config) -> IdentifyStage:
@@ -18,3 +18,8 @@ def build(config: Config) -> IdentifyStage:
     from stages.identify.stage import IdentifyStage
 
     return IdentifyStage(config)
+
+
+def preload(config: Config) -> None:
+    """Import what `build` will, so that a stage in place of a dead one need not wait for it."""
+    build(config)

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import GaitError
 from pipeline.messages import Embedding
 from stages.identify.gallery import Gallery
 from stages.identify.records import Sighting, SightingVector
-from stages.identify.sightings import SightingUpdate, add_sightings
+from stages.identify.sightings import (
+    SightingUpdate,
+    add_sightings,
+    last_vector_id,
+    take_back_vectors,
+)
 
 # Windows overlap by about three quarters: after the first ones, every fourth says as much as all.
 ALL_OF_FIRST = 24
@@ -49,6 +55,7 @@ class SightingLog:
         self._minutes = minutes
         self._seen: dict[tuple[str, int], _Seen] = {}
         self._ended: list[_Seen] = []
+        self._last_id = last_vector_id(gallery)
         self.written = 0
         self.lost = 0
         self.last_error = ""
@@ -133,7 +140,20 @@ class SightingLog:
                 self._settle(tracks)
             return
         self.written += self.waiting
+        self._last_id = last_vector_id(self._gallery)
         self._settle(tracks)
+
+    def snapshot(self) -> Any:
+        """What waits and what was written, for `restore` in another process."""
+        return self._seen, self._ended, self.written, self.lost, self.last_error, self._last_id
+
+    def restore(self, state: Any) -> None:
+        """Go on after a snapshot: vectors written since are taken back, and will come again."""
+        self._seen, self._ended, self.written, self.lost, self.last_error, self._last_id = state
+        try:
+            take_back_vectors(self._gallery, self._run_id, self._last_id)
+        except GaitError as error:
+            self.last_error = error.message
 
     def _settle(self, tracks: list[_Seen]) -> None:
         for track in tracks:

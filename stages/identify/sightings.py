@@ -140,6 +140,25 @@ def claim(gallery: Gallery, sighting: Sighting, person_id: str) -> None:
     gallery.write(f"UPDATE sightings SET person_id = ? WHERE {_KEY}", (person_id, *key))
 
 
+def last_vector_id(gallery: Gallery) -> int:
+    """Return the number of the newest vector of any run, 0 for none."""
+    return int(gallery.rows("SELECT coalesce(max(id), 0) FROM sighting_vectors", ())[0][0])
+
+
+def take_back_vectors(gallery: Gallery, run_id: str, after_id: int) -> None:
+    """Delete the vectors of a run that came after one of that number.
+
+    Raises:
+        GalleryError: read-only, locked or damaged.
+    """
+    with gallery.change(people=False):
+        gallery.write(
+            "DELETE FROM sighting_vectors WHERE id > ? AND sighting_id IN "
+            "(SELECT id FROM sightings WHERE run_id = ?)",
+            (after_id, run_id),
+        )
+
+
 def remove_sightings(gallery: Gallery, run_id: str | None = None) -> int:
     """Delete the sightings of one run, or all, for good; return how many there were."""
     condition, values = ("run_id = ?", (run_id,)) if run_id is not None else ("1", ())

@@ -92,8 +92,36 @@ class IdentifyStage(StageBase):
             )
             # A run of this name that is done again has other tracks under the same numbers. This
             # also tells now, not at the end of the run, whether the gallery can be written to.
+            if self.resumed:
+                return
             with self._gallery.change(people=False):
                 self._gallery.write("DELETE FROM sightings WHERE run_id = ?", (config.run_id,))
+
+    def snapshot(self) -> Any:
+        """The tracks, the counts and what waits to be written; of the gallery only its revision."""
+        return (
+            self._at_start.revision,
+            {key: source.state() for key, source in self._sources.items()},
+            (self._counts, self._answers, self._warnings),
+            None if self._log is None else self._log.snapshot(),
+        )
+
+    def restore(self, state: Any) -> None:
+        """Go on with the tracks of a snapshot, against the gallery as it is now."""
+        revision, sources, (self._counts, self._answers, self._warnings), log = state
+        if revision != self._now.revision:
+            self._warn(
+                "the gallery was changed during the run, and this stage was started again: from "
+                "here on it names by the gallery as it is now"
+            )
+        for key, kept in sources.items():
+            source = self._sources[key] = Source.of(kept)
+            if kept.revision is not None:
+                source.view = self._now
+                if kept.revision != self._now.revision:
+                    self._score(source.view, list(source.tracks.values()))
+        if self._log is not None:
+            self._log.restore(log)
 
     def start(self, stream: StreamStart) -> None:
         """Begin a source."""

@@ -42,6 +42,19 @@ class View:
     comparers: Mapping[NetworkKey, Comparer]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SourceState:
+    """A source as it can be kept: of the gallery it knows only the revision, None for none."""
+
+    label: str
+    live: bool
+    revision: int | None
+    tracks: dict[int, Track]
+    present: frozenset[int]
+    looked_ns: int | None
+    tidied_ns: int | None
+
+
 class Source:
     """One source's tracks."""
 
@@ -53,6 +66,26 @@ class Source:
         self.present: frozenset[int] = frozenset()
         self.looked_ns: int | None = None
         self.tidied_ns: int | None = None
+
+    def state(self) -> SourceState:
+        """Return what another process needs to go on."""
+        return SourceState(
+            label=self.label,
+            live=self.live,
+            revision=None if self.view is None else self.view.revision,
+            tracks=self.tracks,
+            present=self.present,
+            looked_ns=self.looked_ns,
+            tidied_ns=self.tidied_ns,
+        )
+
+    @classmethod
+    def of(cls, kept: SourceState) -> Source:
+        """Return the source of a state, without its view."""
+        source = cls(kept.label, kept.live)
+        source.tracks, source.present = kept.tracks, kept.present
+        source.looked_ns, source.tidied_ns = kept.looked_ns, kept.tidied_ns
+        return source
 
 
 def view_of(snapshot: Snapshot, metric: Metric, find: Find) -> View:

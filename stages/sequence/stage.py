@@ -99,6 +99,14 @@ class SequenceStage(StageBase):
             "restarts": dict(sorted(self._restarts.items())),
         }
 
+    def snapshot(self) -> Any:
+        """The tracks' newest frames, and the counts."""
+        return self._sources, self._windows, self._left_out, self._restarts
+
+    def restore(self, state: Any) -> None:
+        """Go on with the tracks of a snapshot."""
+        self._sources, self._windows, self._left_out, self._restarts = state
+
     def close(self) -> None:
         """Free every source."""
         self._sources.clear()

@@ -23,7 +23,7 @@ from stages.sink.outdir import RUN_ENTRIES, prepare_out_dir
 if TYPE_CHECKING:
     from stages.sink.stage import SinkStage
 
-__all__ = ["RUN_ENTRIES", "Config", "build", "prepare_out_dir"]
+__all__ = ["RUN_ENTRIES", "Config", "build", "preload", "prepare_out_dir"]
 
 Preset = Literal["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow"]
 
@@ -47,7 +47,7 @@ class Config(BaseModel):
     max_video_side_px: int = Field(
         1920, ge=64, le=8192, description="larger frames are scaled down to this side, pixels"
     )
-    crf: int = Field(23, ge=0, le=51, description="x264 quality, 0 (best) to 51 (smallest)")
+    crf: int = Field(25, ge=0, le=51, description="x264 quality, 0 (best) to 51 (smallest)")
     video_preset: Preset = Field("veryfast", description="x264 speed against size")
     video_threads: int = Field(0, ge=0, le=64, description="encoder threads, 0: as x264 likes")
     thumbnail_side_px: int = Field(
@@ -60,3 +60,8 @@ def build(config: Config) -> SinkStage:
     from stages.sink.stage import SinkStage  # loads OpenCV, PyAV and Pillow
 
     return SinkStage(config)
+
+
+def preload(config: Config) -> None:
+    """Import what `build` will, so that a stage in place of a dead one need not wait for it."""
+    build(config)

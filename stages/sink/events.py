@@ -1,12 +1,13 @@
 """Lines of `events.jsonl`.
 
-Each line is one JSON object with `type` and `source_id`:
+Each line is one JSON object with `type` and, but for incidents, `source_id`:
 
     start        the stream's facts
     track_start  a track's first frame
     identity     a decision about a track that is new or the last one
     track_end    a track is over, with its last decision
     end          the stream is over; missing when the run was aborted
+    incident     of a live run: a camera was lost or found, a stage was started again
 
 Lines of a live stream also tell `unix_time` (seconds, UTC) and decisions `latency_ms`, from capture
 to decision. Lines of a recording hold nothing of the wall clock: a replay gives the same bytes.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.messages import Identities, Identity, Stamp, StreamStart
@@ -86,6 +88,11 @@ def end_event(source_id: str, frames: int, tracks: int, identities: int) -> dict
         "tracks": tracks,
         "identities": identities,
     }
+
+
+def incident_event(stage: str, kind: str, text: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the line of what happened to the run itself; `facts` hold its `unix_time`."""
+    return {"type": "incident", "stage": stage, "kind": kind, "text": text, **facts}
 
 
 def capture_to_identity_ns(message: Identities) -> int | None:

@@ -34,7 +34,7 @@ class Joiner:
     """Gives out the moments of one source in frame order, the same ones for any interleaving.
 
     Each topic comes in frame order, so once all three have reached frame f, nothing more can come
-    for it: f is settled then, even if a part of it was lost by a stage that died. It keeps the
+    for it: f is settled then, even if a part of it is missing. It keeps the
     moments that are not settled, a few frames.
     """
 

@@ -17,19 +17,21 @@ class LineFile:
     """A text file that is written through at once, so that `tail -f` follows it.
 
     When a write fails, the part of the line that got through is cut off again: what stays is whole
-    lines.
+    lines. `size` is their length in bytes.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open `path` anew.
+    def __init__(self, path: Path, keep_bytes: int = 0) -> None:
+        """Open `path` anew, or go on after its first `keep_bytes`.
 
         Raises:
             InputError, ResourceError: it cannot be opened.
         """
         self.path = path
-        self._size = 0
+        self.size = keep_bytes
         try:
-            self._file = path.open("wb", buffering=0)
+            if keep_bytes:
+                os.truncate(path, keep_bytes)
+            self._file = path.open("ab" if keep_bytes else "wb", buffering=0)
         except OSError as error:
             raise write_failed(path, error) from error
 
@@ -40,20 +42,20 @@ class LineFile:
             ResourceError, InputError: the disk did not take it.
         """
         data = memoryview(text.encode("utf-8", "replace"))
-        whole = self._size + len(data)
+        whole = self.size + len(data)
         try:
             while data:
                 data = data[self._file.write(data) :]
         except OSError as error:
             self._cut_back()
             raise write_failed(self.path, error) from error
-        self._size = whole
+        self.size = whole
 
     def _cut_back(self) -> None:
         # A disk that fails may fail here too; the error to tell is the first one.
         with suppress(OSError):
-            self._file.truncate(self._size)
-            self._file.seek(self._size)
+            self._file.truncate(self.size)
+            self._file.seek(self.size)
 
     def sync(self) -> None:
         """Wait until the disk has everything."""
@@ -97,6 +99,25 @@ def append_npy(path: Path, row: np.ndarray) -> None:
             raise
         file.seek(0)
         file.write(npy_header((rows + 1, *row.shape)))
+
+
+def cut_npy(path: Path, rows: int, shape: tuple[int, ...]) -> None:
+    """Leave the first `rows`, float32 [shape] each, of what `append_npy` has written.
+
+    By the file's size, not by its header: who died in `append_npy` may have written a row that the
+    header does not count. A file without a row, or without a whole header, is removed.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    if not path.exists():
+        return
+    if not rows or path.stat().st_size < _NPY_HEADER_BYTES:
+        path.unlink()
+        return
+    with path.open("r+b") as file:
+        file.truncate(_NPY_HEADER_BYTES + rows * 4 * int(np.prod(shape)))
+        file.write(npy_header((rows, *shape)))
 
 
 def npy_header(shape: tuple[int, ...]) -> bytes:

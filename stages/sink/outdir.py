@@ -12,7 +12,15 @@ from urllib.parse import quote
 from pipeline.errors import GaitError, InputError, OutputExistsError, ResourceError
 
 # Everything a run leaves in its folder; `summary.json` is the runner's.
-RUN_FILES = ("annotated.mp4", "annotated.mp4.part", "events.jsonl", "tracks.csv", "summary.json")
+RUN_FILES = (
+    "annotated.mp4",
+    "annotated.mp4.part",
+    *(f"annotated.{number}.mp4" for number in range(2, 100)),  # segments after a crash
+    "events.jsonl",
+    "incidents.jsonl",
+    "tracks.csv",
+    "summary.json",
+)
 RUN_FOLDERS = ("silhouettes", "thumbnails", "sources")
 RUN_ENTRIES = RUN_FILES + RUN_FOLDERS
 
@@ -22,7 +30,7 @@ _NAME_LIMIT = 120
 # Paths below a run's folder that we made; all else in it is the user's and stays.
 _OURS_BELOW = re.compile(
     r"(sources/[^/]+/)?("
-    r"annotated\.mp4(\.part)?"
+    r"annotated(\.\d+)?\.mp4(\.part)?"
     r"|thumbnails/\d+\.jpg(\.part)?"
     r"|silhouettes/\d+/(\d{6,}\.png|smpls\.npy|keypoints\.npy|frames\.csv)"
     r")"

@@ -24,7 +24,7 @@ from stages.sink.strip import strip_items
 from stages.sink.tables import COLUMNS, csv_lines, track_row
 from stages.sink.thumbnails import ThumbnailWriter
 from stages.sink.tracks import REPORT_LIMIT, Track, TrackBook, track_facts
-from stages.sink.video import VideoWriter
+from stages.sink.video import VideoState, VideoWriter
 from stages.sink.window import Window, require_display
 
 if TYPE_CHECKING:
@@ -49,8 +49,31 @@ class _Source:
             self.thumbnails = ThumbnailWriter(folder / "thumbnails", config.thumbnail_side_px)
         if folder is not None and config.save_silhouettes:
             self.silhouettes = SilhouetteWriter(folder / "silhouettes")
+        self.size_wh: tuple[int, int] | None = None  # of the first frame
         self.last_stamp: Stamp | None = None
         self.frames = self.identities = self.incomplete = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return what another process needs to go on; see `SinkStage.snapshot`."""
+        return {
+            **{name: getattr(self, name) for name in _KEPT},
+            "video": self.video.state() if self.video is not None else None,
+            "thumbnails": self.thumbnails.state() if self.thumbnails is not None else None,
+            "silhouettes": self.silhouettes.state() if self.silhouettes is not None else None,
+        }
+
+    def go_on_after(self, state: dict[str, Any]) -> None:
+        """Take up such a state. The video is opened by who knows its settings."""
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        if self.thumbnails is not None:
+            self.thumbnails.go_on_after(state["thumbnails"])
+        if self.silhouettes is not None:
+            self.silhouettes.go_on_after(state["silhouettes"])
+
+
+# The clocks of the video's strip (`meter`) begin anew: they show what is measured.
+_KEPT = ("joiner", "book", "size_wh", "last_stamp", "frames", "identities", "incomplete")
 
 
 class SinkStage(StageBase):
@@ -61,7 +84,7 @@ class SinkStage(StageBase):
     all three topics are past it. Files depend on the messages alone; only the strip of the video
     shows times that were measured.
 
-    Keeps, per source: the frames not yet complete, one canvas, the encoder's few frames, and a
+    Keeps, per source: the frames not yet complete, one canvas and a
     record of each track (ended ones up to `REPORT_LIMIT`). A 1080p frame with eight people costs
     about 8 ms, its encoding about 25 ms of one core, saved silhouettes 1 ms a person.
     """
@@ -88,7 +111,7 @@ class SinkStage(StageBase):
         """
         if self._config.display:
             require_display()
-        if self._config.out_dir is not None:
+        if self._config.out_dir is not None and not self.resumed:
             prepare_out_dir(self._config.out_dir, self._config.overwrite)
 
     def start(self, stream: StreamStart) -> None:
@@ -101,19 +124,44 @@ class SinkStage(StageBase):
         """
         if stream.source_id in self._sources:
             raise MessageError(f"source {stream.source_id} began twice")
-        out_dir = self._config.out_dir
-        folder = out_dir
-        if out_dir is not None and self._config.by_source:
-            folder = out_dir / "sources" / folder_name(stream.source_id)
-        elif out_dir is not None and self._sources:
+        if self._config.out_dir is not None and self._sources and not self._config.by_source:
             raise ConfigError(
                 f"source {stream.source_id} is the second one, but out_dir has room for one",
                 hint="Set sink.by_source: true, so that each source gets its own folder.",
             )
         if not self._sources:
             self._open_files()
-        self._sources[stream.source_id] = _Source(stream, folder, self._config)
+        self._sources[stream.source_id] = self._new_source(stream)
         self._tell(events.start_event(stream))
+
+    def snapshot(self) -> Any:
+        """What is known of each source, and how long each file is."""
+        return (
+            {key: (source.stream, source.state()) for key, source in self._sources.items()},
+            [None if file is None else file.size for file in (self._events, self._table)],
+            (self._owed, self._event_count, self.stop_wanted),
+        )
+
+    def restore(self, state: Any) -> None:
+        """Go on after a snapshot: what was written since is taken back, and will be written again.
+
+        Raises:
+            InputError, ResourceError: a file cannot be opened or cut.
+        """
+        sources, sizes, (self._owed, self._event_count, self.stop_wanted) = state
+        if sources:
+            self._open_files(*(size or 0 for size in sizes))
+        for key, (stream, kept) in sources.items():
+            source = self._sources[key] = self._new_source(stream)
+            source.go_on_after(kept)
+            if source.size_wh is not None:
+                source.picture = Picture(source.size_wh, self._config.max_video_side_px)
+            if kept["video"] is not None:
+                self._video(source, kept["video"])
+
+    def note(self, stage: str, kind: str, text: str, facts: Mapping[str, Any]) -> None:
+        """Write what happened to a live run."""
+        self._tell(events.incident_event(stage, kind, text, facts))
 
     def process(self, message: Any) -> Iterable[Output]:
         """Take a Frame, Bodies or Identities; return a `Release` for each frame that is done.
@@ -162,6 +210,7 @@ class SinkStage(StageBase):
             "frames": sum(source.frames for source in sources),
             "frames_incomplete": sum(source.incomplete for source in sources),
             "video_frames": sum(source.video.frames for source in sources if source.video),
+            "video_frames_lost": sum(source.video.lost for source in sources if source.video),
             "tracks": total,
             "identities": sum(source.identities for source in sources),
             "events": self._event_count,
@@ -192,15 +241,22 @@ class SinkStage(StageBase):
         if failures:
             raise failures[0]
 
-    def _open_files(self) -> None:
+    def _new_source(self, stream: StreamStart) -> _Source:
+        folder = self._config.out_dir
+        if folder is not None and self._config.by_source:
+            folder = folder / "sources" / folder_name(stream.source_id)
+        return _Source(stream, folder, self._config)
+
+    def _open_files(self, events_bytes: int = 0, table_bytes: int = 0) -> None:
         out_dir = self._config.out_dir
         if out_dir is None:
             return
         if self._config.events:
-            self._events = LineFile(out_dir / "events.jsonl")
+            self._events = LineFile(out_dir / "events.jsonl", events_bytes)
         if self._config.tracks:
-            self._table = LineFile(out_dir / "tracks.csv")
-            self._table.write(csv_lines([COLUMNS]))
+            self._table = LineFile(out_dir / "tracks.csv", table_bytes)
+            if not table_bytes:
+                self._table.write(csv_lines([COLUMNS]))
 
     def _source(self, source_id: str) -> _Source:
         if source_id not in self._sources:
@@ -271,6 +327,7 @@ class SinkStage(StageBase):
         if not in_video and source.window is None:
             return
         if source.picture is None:
+            source.size_wh = frame.size_wh
             source.picture = Picture(frame.size_wh, self._config.max_video_side_px)
         people = [_figure(b, t) for b, t in zip(bodies, tracks, strict=True)]
         items = strip_items(frame.stamp, source.stream.live, len(people), figures)
@@ -280,7 +337,7 @@ class SinkStage(StageBase):
         if source.window is not None and not self.stop_wanted:
             self.stop_wanted = source.window.show(canvas)
 
-    def _video(self, source: _Source) -> VideoWriter:
+    def _video(self, source: _Source, after: VideoState | None = None) -> VideoWriter:
         if source.video is None:
             assert source.folder is not None and source.picture is not None
             source.folder.mkdir(parents=True, exist_ok=True)
@@ -291,6 +348,7 @@ class SinkStage(StageBase):
                 crf=self._config.crf,
                 preset=self._config.video_preset,
                 threads=self._config.video_threads,
+                after=after,
             )
         return source.video
 
@@ -345,6 +403,8 @@ def _close_pictures(source: _Source) -> None:
         source.window.close()
     if source.video is not None:
         source.video.close()
+        if source.video.in_segments:
+            source.video.finish()
     source.picture = None
 
 

@@ -101,6 +101,14 @@ class ThumbnailWriter:
             raise write_failed(path, error) from error
         self._best[person.track_id] = value
 
+    def state(self) -> dict[int, float]:
+        """Return what is kept, for another writer that takes this one's place."""
+        return dict(self._best)
+
+    def go_on_after(self, best: dict[int, float]) -> None:
+        """Take up another writer's state. Pictures written since are written again."""
+        self._best = dict(best)
+
     def end(self, track_id: int) -> None:
         """Forget a track."""
         self._best.pop(track_id, None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 
 from pipeline.errors import SourceError
-from pipeline.stage import EndOfSource
-from stages.source.reader import Facts, Picture
+from stages.source.reader import Facts, Lost, Picture
 
 
 class CameraReader:
@@ -18,7 +17,7 @@ class CameraReader:
 
     def __init__(self, index: int) -> None:
         self._index = index
-        self.damaged = 0
+        self.decoded = self.damaged = 0
         cv2.setLogLevel(2)  # errors only: a missing camera is told by us
         self._capture = cv2.VideoCapture(index)
         if not self._capture.isOpened():
@@ -37,7 +36,8 @@ class CameraReader:
         """Return the next picture; a camera has no clock of its own."""
         good, pixels = self._capture.read()
         if not good:
-            raise EndOfSource(f"camera {self._index} gives no more pictures")
+            raise Lost(f"camera {self._index} gives no more pictures")
+        self.decoded += 1
         return Picture(pixels, None)
 
     def close(self) -> None:

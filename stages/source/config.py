@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pipeline.credentials import HIDDEN, without_credentials
 from pipeline.errors import ConfigError, InputError
 from stages.human.scenes.pictures import picture_paths
 from stages.human.scenes.settings import parse_settings
@@ -16,7 +17,6 @@ Kind = Literal["video", "images", "camera", "network", "synthetic"]
 
 _LIVE_SCHEMES = ("rtsp", "rtsps", "rtmp", "udp", "srt")
 _BACKGROUNDS = re.compile(r"(?<=:)backgrounds=[^,]*,?|,backgrounds=[^,]*")
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class Config(BaseModel):
@@ -40,16 +40,28 @@ class Config(BaseModel):
         False, description="play a recording at its own speed, as if it were a camera"
     )
     loop: bool = Field(False, description="with realtime: start over at the end")
+    rate_hz: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="with realtime: frames a second at which a recording plays; default: its own",
+    )
     start_s: float = Field(0.0, ge=0, description="skip a recording's first seconds")
     end_s: float | None = Field(None, gt=0, description="stop a recording at this second")
     image_rate_hz: float = Field(
         25.0, gt=0, le=1000, description="frames a second of a folder of images"
     )
     timeout_s: float = Field(
-        10.0, gt=0, le=600, description="time a camera or address has to answer, seconds"
+        10.0,
+        gt=0,
+        le=600,
+        description="time a camera or address has to answer, and may take for a frame, seconds",
     )
-    reconnect_s: float = Field(
-        60.0, ge=0, description="how long a lost camera or address is tried again, seconds"
+    reconnect_s: float | None = Field(
+        None,
+        ge=0,
+        description="how long a lost camera or address is tried again, seconds; none: until it is "
+        "back or the run is stopped",
     )
 
     @model_validator(mode="after")
@@ -58,6 +70,8 @@ class Config(BaseModel):
             raise ValueError(f"end_s must be after start_s ({self.start_s:g}), got {self.end_s:g}")
         if self.loop and not self.realtime:
             raise ValueError("loop needs realtime: a replay ends where the recording ends")
+        if self.rate_hz is not None and not self.realtime:
+            raise ValueError("rate_hz needs realtime: a replay takes frames as fast as it can")
         return self
 
     @model_validator(mode="after")
@@ -102,5 +116,5 @@ def public_label(uri: str) -> str:
     if is_synthetic(uri):
         return _BACKGROUNDS.sub("", uri)
     if is_network(uri):
-        return _CREDENTIALS.sub("", uri).partition("?")[0]
+        return without_credentials(uri).replace(f"{HIDDEN}@", "").partition("?")[0]
     return uri if is_camera(uri) else Path(uri).name

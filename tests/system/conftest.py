@@ -10,11 +10,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from pipeline.runner import PROCESS_NAME
+from pipeline.spare import SPARE_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP_A = ROOT / "demo" / "camera_a.mp4"
@@ -75,14 +79,19 @@ class Program:
         assert self.process is not None
         found = {}
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            try:
-                words = child.cmdline()
-            except psutil.Error:
-                continue
-            plans = [word for word in words if word.endswith(".json")]
-            if "pipeline.runner" in words and plans:
-                found[Path(plans[0]).stem] = child
+            with suppress(psutil.Error):
+                if child.name().startswith(PROCESS_NAME):
+                    found[child.name().removeprefix(PROCESS_NAME)] = child
         return found
+
+    def has_spare(self) -> bool:
+        """Whether the process from which stages are made anew has loaded its libraries."""
+        assert self.process is not None
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.Error):
+                if child.name() == SPARE_NAME:
+                    return True
+        return False
 
     def run_dirs(self) -> list[Path]:
         """Return the private directories that runs have made."""

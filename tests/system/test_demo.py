@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.system.conftest import CLIP_A, CLIP_B, Program, summary_of
 
 
@@ -40,6 +42,7 @@ def test_enrol_name_rename_forget(program: Program, tmp_path: Path) -> None:
     assert b"Max" not in gallery.read_bytes()
 
 
+@pytest.mark.slow
 def test_several_people_need_a_choice(program: Program, tmp_path: Path) -> None:
     gallery = tmp_path / "people.db"
     learn = ("enroll", "--gallery", gallery, "--name", "Ann")
@@ -50,6 +53,7 @@ def test_several_people_need_a_choice(program: Program, tmp_path: Path) -> None:
     assert "picture: yes" in program.output
 
 
+@pytest.mark.slow
 def test_embed_reads_what_replay_saved(program: Program, tmp_path: Path) -> None:
     run = ("replay", "--source", CLIP_B, "--start", 2, "--end", 5, "--out", tmp_path / "o")
     assert program.run(*run, "--save-silhouettes") == 0, program.output

@@ -25,6 +25,7 @@ def test_a_track_of_a_live_run_can_be_enrolled_afterwards(program: Program, tmp_
     gallery = tmp_path / "people.db"
     code = program.run(
         "live", "--source", CLIP_B, "--realtime", "--end", 7, "--out", tmp_path / "o",
+            "--set", "source.rate_hz=10",  # a busy machine keeps up with that
         "--gallery", gallery, "--keep-sightings", "--set", "sequence.min_length=8",
         "--set", "sequence.length=12", "--set", "sequence.stride=4",
     )  # fmt: skip

@@ -76,6 +76,7 @@ def test_every_network_embeds_what_replay_saved(
     assert program.run(*run, "--no-smpl") == 0, program.output
 
 
+@pytest.mark.slow
 def test_replay_streams_a_network_and_repeats_itself(
     program: Program, tmp_path: Path, weights: dict[str, Path]
 ) -> None:
@@ -96,6 +97,7 @@ def test_replay_streams_a_network_and_repeats_itself(
     assert report["frames_reused"] > report["frames_computed"] > 0
 
 
+@pytest.mark.slow
 def test_an_exported_network_is_preferred_and_equal(
     program: Program, tmp_path: Path, weights: dict[str, Path]
 ) -> None:

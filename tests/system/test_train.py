@@ -135,6 +135,7 @@ def test_replay_killed_and_resumed_is_the_unbroken_run(
     assert_same_run(out, unbroken[0])
 
 
+@pytest.mark.slow
 def test_replay_stopped_in_order_and_resumed_by_its_own_config(
     program: Program, tmp_path: Path, data: Path, recipe: Path, unbroken: tuple[Path, str]
 ) -> None:

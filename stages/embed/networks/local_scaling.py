@@ -40,7 +40,11 @@ class LocalScaling(nn.Module):
     def __init__(self, numbers: int, people: int) -> None:
         super().__init__()
         self.near = max(1, round(NEAR_SHARE * people))
-        self.register_buffer("cohort", F.normalize(torch.randn(people, numbers), dim=1))
+        rows = torch.empty(people, numbers)
+        # Arithmetic on the meta device, even drawing numbers, imports torch's compiler: seconds.
+        if not rows.is_meta:
+            rows = F.normalize(rows.normal_(), dim=1)
+        self.register_buffer("cohort", rows)
         self.register_buffer("usual_gap", torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:

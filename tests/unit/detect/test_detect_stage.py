@@ -1,6 +1,7 @@
 """The stage with MediaPipe, on drawn walkers and odd pictures."""
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -242,3 +243,25 @@ def test_replay_of_the_demo_clip_with_one_and_two_threads():
     assert sum(len(message.people) for message in one) > 20
     two, _ = run(frames, MediapipeConfig(threads=2), rate=25.0)
     assert packed(one) == packed(two)
+
+
+def test_another_process_goes_on_with_the_same_tracks(walked):
+    people, frames = walked[0], walk(24)
+    half = len(frames) // 2
+    first = build(MediapipeConfig(threads=1))
+    first.setup()
+    first.start(stream(frames[0]))
+    for index in range(half):
+        first.process(frame(frames[index], index))
+    left = pickle.dumps(first.snapshot())
+    first.close()
+    second = build(MediapipeConfig(threads=1))
+    second.setup()
+    second.restore(pickle.loads(left))
+    rest = [next(iter(second.process(frame(frames[i], i)))) for i in range(half, len(frames))]
+    frames_counted = second.report()["frames"]
+    second.close()
+    assert frames_counted == len(frames)
+    unbroken = [[one.track_id for one in each.people] for each in people[half:]]
+    found = [[one.track_id for one in each.people] for each in rest]
+    assert sum(a != b for a, b in zip(found, unbroken, strict=True)) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ from stages.identify import Config, build
 from stages.identify.gallery import Gallery
 from stages.identify.records import Template
 from stages.identify.sightings import sighting_vectors, sightings
+from stages.identify.stage import IdentifyStage
 
 LIVE_FRAME = 31
 
@@ -291,6 +293,81 @@ def test_replay_is_deterministic_and_names_are_unique(
         runs.append(run)
         stage.close()
     assert runs[0] == runs[1]
+
+
+@settings(max_examples=15, deadline=None)
+@given(frames=frames, data=st.data())
+def test_property_another_process_takes_over_anywhere(
+    frames: list, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What comes after a snapshot is done again by another stage: answers and gallery stay."""
+    keep = data.draw(st.integers(0, len(frames)))
+    die = data.draw(st.integers(keep, len(frames)))
+    folder = tmp_path_factory.mktemp("recovery")
+    answers, kept = [], []
+    for name in ("unbroken", "broken"):
+        path = make_gallery(folder / f"{name}.db", {f"P{seed}": seed for seed in range(4)})
+        config: dict[str, object] = {
+            "gallery": path,
+            "min_windows": 1,
+            "sightings": True,
+            "run_id": "r",
+        }
+        stage = started_stage(**config)
+        answer = answers_to(stage, frames, 0, keep)
+        if name == "broken":
+            assert stage._log is not None
+            stage._log.flush()
+            left = pickle.dumps(stage.snapshot())
+            answers_to(stage, frames, keep, die)
+            stage._log.flush()
+            assert stage._gallery is not None
+            stage._gallery.close()  # as the end of a process does
+            stage = build(Config(**config))  # type: ignore[arg-type]
+            stage.resumed = True
+            stage.setup()
+            stage.restore(pickle.loads(left))
+        answer += answers_to(stage, frames, keep, len(frames))
+        stage.end("cam")
+        report = dict(stage.report())
+        stage.close()
+        ids = {person.id: person.name for person in people_of(path)}
+        answers.append([named(one, ids) for one in answer])
+        with Gallery.open(path) as gallery:
+            kept.append(
+                [
+                    (one.track_id, one.windows, one.frames, len(sighting_vectors(gallery, one)))
+                    for one in sightings(gallery, "r")
+                ]
+            )
+        kept[-1].append((report["windows"], report["tracks"], report["sightings_lost"]))
+    assert answers[0] == answers[1]
+    assert kept[0] == kept[1]
+
+
+def answers_to(stage: IdentifyStage, frames: list, first: int, last: int) -> list:
+    """Return the encoded answers to some of the frames, each of windows and visible tracks."""
+    answers = []
+    for number in range(first, last):
+        seen, visible = frames[number]
+        windows = [embedding(t, vector(v), number) for t, v in seen]
+        together = sorted(visible | {t for t, _ in seen})
+        ended = [3] if number % 5 == 4 else []
+        answers.append(encode(only(stage.process(message(number, windows, together, ended)))))
+    return answers
+
+
+def people_of(path: Path) -> list:
+    with Gallery.open(path) as gallery:
+        return gallery.people()
+
+
+def named(encoded: tuple[bytes, bytearray], ids: dict[str, str]) -> bytes:
+    """Return an answer with names in the place of ids, which are drawn anew for each gallery."""
+    header = bytes(encoded[0])
+    for number, name in ids.items():
+        header = header.replace(number.encode(), name.encode())
+    return header
 
 
 def test_replay_of_a_run_replaces_its_sightings(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -191,7 +192,13 @@ def test_unknown_fields_are_passed_over_and_missing_ones_take_defaults() -> None
     ("array", "says"),
     [
         (["|O8", [1], 0], "not allowed"),
-        (["<f4", [2**62, 2**62], 0], "ends beyond"),
+        (["<f4", [2**62, 2**62], 0], "too large"),
+        (["<f4", [2**28, 2**28], 0], "ends beyond"),
+        (["<f4", [0, 2**62], 0], "too large"),
+        (["<f4", [0], 2**63], "too large"),
+        (["<f4", [0, 2**28, 2**28, 2**28], 0], "People"),
+        (["<f4", [2], 4], "expected float32"),
+        ([["<f4"], [4], 0], "unhashable"),
         (["<f4", [-1], 0], "0 or more"),
         (["<f4", [4], -16], "0 or more"),
         (["<f4", [1, 1, 1, 1, 1], 0], "up to 4"),
@@ -205,6 +212,107 @@ def test_exception_hostile_array(array: Any, says: str) -> None:
     fields["people"][0]["bbox_xyxy_px"] = array
     with pytest.raises(MessageError, match=says):
         decode(People, msgspec.msgpack.encode(fields), blob)
+
+
+def test_exception_arrays_that_share_bytes() -> None:
+    """Else a message of many masks could stand for many times the memory that it came in."""
+    header, blob = encode(People(STAMP, (_person(), _person())))
+    fields = msgspec.msgpack.decode(header)
+    fields["people"][1] = fields["people"][0]
+    with pytest.raises(MessageError, match="in another one"):
+        decode(People, msgspec.msgpack.encode(fields), blob)
+
+
+def test_exception_a_blob_of_which_little_is_used() -> None:
+    header, blob = encode(People(STAMP, (_person(),)))
+    assert decode(People, header, bytes(blob) + bytes(1 << 20)).people[0].track_id == 1
+    with pytest.raises(MessageError, match="belong to no array"):
+        decode(People, header, bytes(blob) + bytes((1 << 20) + 1024))
+
+
+def test_exception_masks_of_more_pixels_than_a_frame() -> None:
+    side = 1 << 13
+    mask = Mask.pack(np.zeros((side, side), bool), 0, 0)
+    people = tuple(dataclasses.replace(_person(), mask=mask) for _ in range(4))
+    assert len(People(STAMP, people).people) == 4
+    with pytest.raises(MessageError, match="pixels together"):
+        People(STAMP, (*people, _person()))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("spans", b"\xdd\xff\xff\xff\xff"),
+        ("people", b"\xdd\xff\xff\xff\xff"),
+        ("ended_tracks", b"\xdd\xff\xff\xff\xff"),
+        ("from_the_future", b"\xdd\xff\xff\xff\xff"),
+        ("from_the_future", b"\xdf\xff\xff\xff\xff"),
+        ("from_the_future", b"\xdb\xff\xff\xff\xff"),
+        ("from_the_future", b"\x91" * 1_000_000),
+        ("people", b"\x91" * 1_000_000),
+        ("spans", b"\xdc\x00\x41" + b"\x80" * 65),
+    ],
+)
+def test_exception_a_header_that_claims_more_than_it_has(field: str, value: bytes) -> None:
+    """Four billion items in five bytes, or a million lists in each other: no memory is taken."""
+    header, blob = encode(People(STAMP))
+    fields = {
+        name: msgspec.Raw(msgspec.msgpack.encode(each))
+        for name, each in msgspec.msgpack.decode(header).items()
+    }
+    hostile = msgspec.msgpack.encode(fields | {field: msgspec.Raw(value)})
+    tracemalloc.start()
+    try:
+        with pytest.raises(MessageError):
+            decode(People, hostile, blob)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("stamp", "frame_id"), -1),
+        (("stamp", "frame_id"), 2**63),
+        (("stamp", "time_ns"), 2**64 - 1),
+        (("stamp", "time_ns"), -(2**63)),
+        (("stamp", "source_id"), "x" * 65),
+        (("stamp", "source_id"), "../cam"),
+        (("stamp", "source_id"), "cam0\n"),
+        (("stamp", "source_id"), "\x1b[2J"),
+        (("people", 0, "track_id"), -1),
+        (("people", 0, "track_id"), 2**64 - 1),
+        (("people", 0, "mask", "x"), 2**40),
+        (("people", 0, "mask", "width"), 2**31),
+        (("ended_tracks",), [-1]),
+        (("ended_tracks",), [1] * 4097),
+        (("spans",), [{"stage": "x", "enter_ns": 2**63, "leave_ns": 0}]),
+    ],
+)
+def test_exception_numbers_and_names_out_of_bounds(path: tuple[Any, ...], value: Any) -> None:
+    header, blob = encode(People(STAMP, (_person(),)))
+    fields = place = msgspec.msgpack.decode(header)
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    with pytest.raises(MessageError):
+        decode(People, msgspec.msgpack.encode(fields), blob)
+
+
+def test_exception_an_error_quotes_a_little_of_what_came_and_no_controls() -> None:
+    header, blob = encode(Identities(STAMP))
+    fields = msgspec.msgpack.decode(header)
+    fields["identities"] = [{"state": "\x1b[2J" + "x" * 500_000}]
+    with pytest.raises(MessageError) as caught:
+        decode(Identities, msgspec.msgpack.encode(fields), blob)
+    assert len(str(caught.value)) < 400 and str(caught.value).isprintable()
+
+
+def test_exception_an_embedding_of_no_or_too_many_numbers() -> None:
+    for shape in ((0, 4), (4, 0), (1025, 1024)):
+        with pytest.raises(MessageError, match="must have 1"):
+            Embedding(1, np.zeros(shape, np.float32), "n", "h", 0, 0, 1, 1.0)
 
 
 def test_exception_too_many_people() -> None:

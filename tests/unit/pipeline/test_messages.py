@@ -35,6 +35,8 @@ def test_exception_frame_without_pixels() -> None:
         Frame(STAMP)
     with pytest.raises(MessageError, match="expected uint8"):
         Frame(STAMP, pixels=np.zeros((4, 4), np.uint8))
+    with pytest.raises(MessageError, match="frame size must be"):
+        Frame(STAMP, pixels=np.zeros((0, 4, 3), np.uint8))
     with pytest.raises(MessageError, match="out of range"):
         FrameHandle("s", 0, 0, 9)
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import zmq
 
 from pipeline import plans, runner
 from pipeline.errors import FrameError, InputError
-from pipeline.messages import Bodies, EndOfStream, Output, People, Stamp, StreamStart
+from pipeline.messages import Bodies, EndOfStream, Frame, Output, People, Stamp, StreamStart
 from pipeline.stage import StageBase
-from pipeline.transport import Receiver, Sender
-from pipeline.transport.link import pack
+from pipeline.transport import FrameStore, Receiver, Sender, create_store_fd
+from pipeline.transport.link import Encoded, Kind, pack
 
 START = StreamStart("cam0", "a film", (4, 3), 25.0, 2, False, 0)
 
@@ -252,7 +254,95 @@ def test_a_malformed_message_is_dropped_and_counted(
     bench.event(plans.Ready)
     bench.order(plans.Go())
     bench.send(START)
-    bench.before.socket.send_multipart([b"GAIT\x01\x02\x00\x00" + bytes(8), b"rubbish", b""])
+    bench.before.send(Encoded(Kind.DATA, b"rubbish", b""))
     bench.send(people(0), EndOfStream("cam0", 0))
     assert len(bench.answers(3)) == 3
     assert bench.event(plans.Finished).stats.bad_messages == 1
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [replace(START, source_id="cam0")],
+        [People(Stamp("stranger", 0, 0, 0, 0))],
+        [EndOfStream("stranger", 0)],
+        [People(Stamp("stranger", number, 0, 0, 0)) for number in range(20)],
+    ],
+    ids=["begins twice", "never began", "ends what never began", "a flood"],
+)
+def test_what_comes_at_the_wrong_time_is_dropped_and_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, messages: list[Any]
+) -> None:
+    bench.start(Fake(), monkeypatch)
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
+    bench.send(START)
+    for message in messages:
+        while bench.before.credits <= 0:
+            bench.before.socket.poll(50)
+            bench.before.take_answers()
+        bench.send(message)
+    while bench.before.credits <= 0:
+        bench.before.socket.poll(50)
+        bench.before.take_answers()
+    bench.send(people(0), EndOfStream("cam0", 0))
+    start, answer, end = bench.answers(3)
+    assert (start, end) == (START, EndOfStream("cam0", 0)) and answer.stamp.frame_id == 0
+    assert bench.event(plans.Finished).stats.bad_messages == len(messages)
+
+
+class Watcher(Fake):
+    """A detect stage that tells what it saw of a frame."""
+
+    def process(self, message: Any) -> Iterable[Output]:
+        return [People(message.stamp, ended_tracks=(int(message.pixels[0, 0, 0]),))]
+
+    def skip(self, message: Any) -> Iterable[Output]:
+        return [People(message.stamp, ended_tracks=(99,))]
+
+
+def test_exception_frames_that_cannot_be_or_come_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = create_store_fd("test")
+    store = FrameStore("source", fd, 1)
+    slot = store.allocate(4, 4)
+    assert slot is not None
+    handle, pixels = slot
+    pixels[...] = 7
+    link = plans.LinkPlan
+    bench.plan = plans.NodePlan(
+        "detect",
+        {},
+        (link("frames", "source", "detect", "inproc://people", 4),),
+        (link("people", "detect", "body", "inproc://bodies", 2),),
+        "inproc://control",
+        {"source": fd},
+        0,
+        0,
+    )
+    bench.after.close()
+    bench.after = Receiver(bench.context, "inproc://bodies", "people", People)
+    bench.start(Watcher(), monkeypatch)
+    bench.event(plans.Ready)
+    bench.control.send_multipart((b"detect", plans.encode(plans.Go())))
+    whole = np.full((4, 4, 3), 5, np.uint8)
+    frames = [
+        Frame(Stamp("cam0", 0, 0, 0, 0), handle=handle),
+        Frame(Stamp("cam0", 1, 0, 0, 0), handle=replace(handle, offset=2**40)),
+        Frame(Stamp("cam0", 2, 0, 0, 0), handle=replace(handle, store="another")),
+        Frame(Stamp("cam0", 2, 0, 0, 0), handle=handle),
+        Frame(Stamp("cam0", 3, 0, 0, 0), pixels=whole),
+    ]
+    bench.send(START)
+    for frame in frames:
+        while bench.before.credits <= 0:
+            bench.before.socket.poll(50)
+            bench.before.take_answers()
+        bench.send(frame)
+    bench.send(EndOfStream("cam0", 3))
+    _, *seen, _ = bench.answers(6)
+    assert [people.ended_tracks for people in seen] == [(7,), (99,), (99,), (5,)]
+    stats = bench.event(plans.Finished).stats
+    assert (stats.bad_frames, stats.bad_messages) == (2, 1)
+    os.close(fd)

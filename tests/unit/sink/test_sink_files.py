@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ResourceError
-from stages.sink.lines import LineFile, append_npy
+from stages.sink.lines import LineFile, append_npy, cut_npy
 from stages.sink.outdir import folder_name, prepare_out_dir, write_failed
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -97,3 +97,28 @@ def test_smoke_prepare_makes_the_folder(tmp_path: Path) -> None:
     prepare_out_dir(tmp_path / "a" / "b", overwrite=False)
     prepare_out_dir(tmp_path / "a" / "b", overwrite=False)
     assert (tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("rows", [0, 2, 3])
+@pytest.mark.parametrize("torn", ["row without its count", "half a row", "whole"])
+def test_rows_are_taken_back_wherever_a_writer_died(tmp_path: Path, rows: int, torn: str) -> None:
+    path = tmp_path / "a.npy"
+    written = np.arange(12, dtype=np.float32).reshape(4, 3)
+    for row in written[:3]:
+        append_npy(path, row)
+    if torn == "row without its count":
+        path.write_bytes(path.read_bytes() + written[3].tobytes())
+    elif torn == "half a row":
+        path.write_bytes(path.read_bytes() + written[3].tobytes()[:5])
+    cut_npy(path, rows, (3,))
+    for row in written[rows:]:
+        append_npy(path, row)
+    assert np.array_equal(np.load(path), written)
+
+
+def test_an_empty_file_of_rows_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    path.touch()
+    cut_npy(path, 0, (3,))
+    append_npy(path, np.ones(3, np.float32))
+    assert np.load(path).shape == (1, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import json
+import pickle
 import shutil
 import sys
 import tempfile
@@ -462,7 +463,7 @@ def test_exception_a_killed_run_leaves_a_video_that_plays(tmp_path: Path) -> Non
 def test_exception_no_room_for_the_index_keeps_the_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(video_module, "_copy_packets", full_disk)
+    monkeypatch.setattr(video_module, "join_segments", full_disk)
     with pytest.raises(ResourceError, match=r"annotated\.mp4\.part"):
         run(Config(out_dir=tmp_path), in_order(walk()))
     assert video_facts(tmp_path / "annotated.mp4")[0] == 6
@@ -580,3 +581,63 @@ def test_exception_config_names_what_is_wrong() -> None:
     for bad in ({"crf": 99}, {"max_video_side_px": 1}, {"colour": "red"}):
         with pytest.raises(ValidationError):
             Config.model_validate(bad)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_property_another_process_takes_over_anywhere(data: st.DataObject) -> None:
+    """What was written after the snapshot is taken back and comes again; files are the same."""
+    messages = in_order(walk(14))
+    keep = data.draw(st.integers(0, len(messages)))
+    die = data.draw(st.integers(keep, len(messages)))
+    with tempfile.TemporaryDirectory() as folder:
+        outs = [Path(folder) / name for name in ("unbroken", "broken")]
+        configs = [
+            Config(out_dir=out, video=False, save_silhouettes=True, thumbnail_side_px=32)
+            for out in outs
+        ]
+        whole = build(configs[0])
+        whole.setup()
+        whole.start(stream())
+        for message in messages:
+            whole.process(message)
+        whole.end("cam")
+        whole.close()
+        first = build(configs[1])
+        first.setup()
+        first.start(stream())
+        for message in messages[:keep]:
+            first.process(message)
+        left = pickle.dumps(first.snapshot())
+        for message in messages[keep:die]:
+            first.process(message)
+        second = build(configs[1])
+        second.resumed = True
+        second.setup()
+        second.restore(pickle.loads(left))
+        first.close()  # its files: a process would have taken them along
+        for message in messages[keep:]:
+            second.process(message)
+        second.end("cam")
+        second.close()
+        assert second.report() == whole.report()
+        files = [
+            {path.relative_to(out): path.read_bytes() for path in out.rglob("*.*")} for out in outs
+        ]
+        assert files[0] == files[1] and len(files[0]) > 10
+
+
+def test_what_happens_to_a_live_run_is_a_line_of_its_events(tmp_path: Path) -> None:
+    stage = build(Config(out_dir=tmp_path, video=False))
+    stage.setup()
+    stage.start(stream(live=True))
+    stage.note("source", "source_lost", "source lost (reset)", {"unix_time": 5.25})
+    stage.close()
+    *_, last = map(json.loads, (tmp_path / "events.jsonl").read_text("utf-8").splitlines())
+    assert last == {
+        "type": "incident",
+        "stage": "source",
+        "kind": "source_lost",
+        "text": "source lost (reset)",
+        "unix_time": 5.25,
+    }

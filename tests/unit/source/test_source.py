@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 import time
@@ -24,8 +25,6 @@ from pipeline.stage import EndOfSource, RawFrame
 from stages.source import Config, SourceStage
 from stages.source.config import public_label
 from stages.source.images import natural_order
-from stages.source.live import NewestFrame
-from stages.source.reader import Facts, Picture
 
 RATE = 25
 
@@ -113,18 +112,56 @@ def rotate_in_header(path: Path, degrees: int) -> None:
 
 def test_a_recording_behind_an_http_address(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", frames=10)
+    with served(tmp_path) as address:
+        uri = address.replace("//", "//me:secret@") + "/a.mp4"
+        with opened(uri=uri) as (stage, stream):
+            frames, _ = read_all(stage)
+    assert len(frames) == 10 and "secret" not in stream.label
+
+
+@contextmanager
+def served(folder: Path, port: int = 0) -> Iterator[str]:
+    """A web server for a folder, and its address."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://me:secret@127.0.0.1:{server.server_port}/a.mp4"
-        with opened(uri=address) as (stage, stream):
-            frames, _ = read_all(stage)
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
-    assert len(frames) == 10 and "secret" not in stream.label
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
+def test_a_stream_joined_in_the_middle_begins_with_a_key_frame(tmp_path: Path, codec: str) -> None:
+    """As after a reconnect: what comes before the first key frame must not be shown."""
+    rough = np.random.default_rng(3).integers(0, 256, (12, 16, 3), np.uint8)
+    picture = cv2.resize(rough, (64, 48), interpolation=cv2.INTER_CUBIC)
+    options = {"g": "10", "sc_threshold": "1000000000", "x265-params": "scenecut=0:log-level=0"}
+    with av.open(str(tmp_path / "whole.ts"), "w") as made:
+        stream = made.add_stream(codec, rate=RATE, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(30):
+            shifted = np.ascontiguousarray(np.roll(picture, 2 * index, axis=1))
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(shifted, format="bgr24")))
+        made.mux(stream.encode(None))
+    with (
+        av.open(str(tmp_path / "whole.ts")) as given,
+        av.open(str(tmp_path / "joined.ts"), "w") as joined,
+    ):
+        copy = joined.add_stream_from_template(given.streams.video[0])
+        packets = [packet for packet in given.demux(video=0) if packet.dts is not None]
+        for packet in packets[3:]:
+            packet.stream = copy
+            joined.mux(packet)
+    with opened(uri=str(tmp_path / "whole.ts")) as (stage, _):
+        expected, _ = read_all(stage)
+    with opened(uri=str(tmp_path / "joined.ts")) as (stage, _):
+        frames, _ = read_all(stage)
+    assert 15 <= len(frames) <= 21
+    for frame, same in zip(frames, expected[-len(frames) :], strict=True):
+        np.testing.assert_array_equal(frame.pixels, same.pixels)
 
 
 def test_folder_of_images_in_natural_order(tmp_path: Path) -> None:
@@ -177,6 +214,44 @@ def test_exception_inputs_that_cannot_be_read(tmp_path: Path) -> None:
         pass
 
 
+def test_exception_an_address_that_takes_calls_and_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/x"
+        with (
+            pytest.raises(SourceError, match="cannot open rtsp"),
+            opened(uri=address, timeout_s=0.3),
+        ):
+            pass
+
+
+def test_a_recording_behind_an_address_is_over_when_it_is_over(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", frames=20)
+    with served(tmp_path) as address, opened(uri=f"{address}/a.mp4", live=True) as (stage, _):
+        _, reason = read_all(stage)
+        incidents = [kind for kind, _, _ in stage.take_incidents()]
+    assert reason == "" and incidents == []
+
+
+def test_a_stream_behind_an_address_that_ends_is_lost(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "a.mp4", frames=60)
+    with (
+        av.open(str(whole)) as given,
+        av.open(str(tmp_path / "stream.ts"), "w") as made,
+    ):
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    with served(tmp_path) as address:
+        settings = {"uri": f"{address}/stream.ts", "live": True, "reconnect_s": 0.0}
+        with opened(**settings) as (stage, _):
+            (tmp_path / "stream.ts").unlink()
+            _, reason = read_all(stage)
+            kinds = [kind for kind, _, _ in stage.take_incidents()]
+    assert "not back within 0 s" in reason and kinds[-1] == "source_lost"
+
+
 def write_sound(path: Path) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
@@ -226,69 +301,6 @@ def test_extreme_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
     assert stream.size_wh == size and len(frames) == 2
 
 
-class Ticking:
-    """A reader that gives a picture every 5 ms, numbered in its pixels."""
-
-    def __init__(self, count: int) -> None:
-        self.facts = Facts((4, 4), 200.0, 0)
-        self.damaged = 0
-        self._left = iter(range(count))
-
-    def read(self) -> Picture:
-        time.sleep(0.005)
-        for number in self._left:
-            return Picture(np.full((4, 4, 3), number, np.uint8), None)
-        raise EndOfSource("unplugged")
-
-    def close(self) -> None:
-        pass
-
-
-def test_live_keeps_the_newest_and_counts_the_rest() -> None:
-    newest = NewestFrame(Ticking(40), reopen=None, realtime=False, loop=False, reconnect_s=0)
-    got = [newest.read(1.0)]
-    time.sleep(0.1)
-    got.append(newest.read(1.0))
-    with pytest.raises(EndOfSource, match="unplugged"):
-        while True:
-            got.append(newest.read(1.0))
-    newest.close()
-    numbers = [int(frame.pixels[0, 0, 0]) for frame in got if frame is not None]
-    assert numbers == sorted(set(numbers)) and numbers[-1] == 39
-    assert numbers[1] - numbers[0] > 5
-    assert len(numbers) + newest.dropped == 40
-
-
-def test_a_lost_camera_is_found_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.source.live.FIRST_PAUSE_S", 0.01)
-    failures = iter([SourceError("still dark")])
-
-    def reopen() -> Ticking:
-        for failure in failures:
-            raise failure
-        return Ticking(3)
-
-    newest = NewestFrame(Ticking(2), reopen=reopen, realtime=False, loop=False, reconnect_s=5)
-    deadline = time.monotonic() + 10
-    while newest.reconnects == 0 and time.monotonic() < deadline:
-        newest.read(0.1)
-    newest.close()
-    assert newest.reconnects >= 1
-
-
-def test_a_camera_that_stays_lost_ends_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.source.live.FIRST_PAUSE_S", 0.01)
-
-    def reopen() -> Ticking:
-        raise SourceError("dark")
-
-    newest = NewestFrame(Ticking(1), reopen=reopen, realtime=False, loop=False, reconnect_s=0.1)
-    with pytest.raises(EndOfSource, match="not back within"):
-        for _ in range(100):
-            newest.read(0.1)
-    newest.close()
-
-
 def test_realtime_plays_at_the_recordings_speed(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", frames=10)
     begin = time.monotonic()
@@ -311,3 +323,11 @@ def test_exception_settings_that_contradict() -> None:
         Config(uri="a", start_s=5, end_s=4)
     with pytest.raises(ValidationError, match="loop needs realtime"):
         Config(uri="a", loop=True)
+
+
+def test_what_comes_while_it_closes_is_no_drop(tmp_path: Path) -> None:
+    """A recording that is played slowly must not race to its end, and count all of it as lost."""
+    path = write_video(tmp_path / "a.mp4", frames=100)
+    with opened(uri=str(path), realtime=True, rate_hz=2.0) as (stage, _):
+        assert stage.read(2.0) is not None
+    assert stage.report()["dropped"] == 0
