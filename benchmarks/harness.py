@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
@@ -53,6 +54,30 @@ def machine_facts() -> dict[str, Any]:
         "commit": _commit(),
         "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
+
+
+class OthersAtWork:
+    """What other programs take of the machine while we measure: they make every figure worse."""
+
+    def __init__(self) -> None:
+        self._begin = self._now()
+
+    def share(self) -> float:
+        """Return the share of all cores since the beginning; ours are those that have ended."""
+        wall_s, idle_s, ours_s = self.seconds()
+        cores_s = wall_s * (os.cpu_count() or 1)
+        return min(1.0, max(0.0, (cores_s - idle_s - ours_s) / cores_s))
+
+    def seconds(self) -> tuple[float, float, float]:
+        """Return the seconds since the beginning: on the wall, of idle cores, of our own work."""
+        wall_s, idle_s, ours_s = (b - a for a, b in zip(self._begin, self._now(), strict=True))
+        return wall_s, idle_s, ours_s
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        system, ours = psutil.cpu_times(), os.times()
+        idle_s = system.idle + getattr(system, "iowait", 0.0)
+        return time.monotonic(), idle_s, sum(ours[:4])
 
 
 def write_results(name: str, results: dict[str, Any]) -> Path:

@@ -1,16 +1,21 @@
-"""How much faster is the pipeline than one plain loop over the same models?
+"""How much faster is the pipeline than one plain loop over the same models, and what does it cost?
 
 Both in fresh processes, in turns, so that what else the machine does hits both alike. Loading is
 left out on both sides. `python -m benchmarks.pipeline --source vtest.avi --repeats 3`
+
+With `--cameras 1 2 4 8`: so many live runs side by side, each of a camera of its own at a low rate,
+and what a frame costs beyond the models' own time (waiting and transport, of all stages together).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +30,15 @@ def main() -> None:
     parser.add_argument("--source", default=str(ROOT / "demo" / "camera_b.mp4"))
     parser.add_argument("--end", type=float, help="only the first seconds")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--cameras", type=int, nargs="+", metavar="N", help="instead: so many live runs at once"
+    )
+    parser.add_argument("--rate", type=float, default=2.0, help="frames a second of each camera")
+    parser.add_argument("--duration", type=float, default=20.0, help="seconds of each live run")
     args = parser.parse_args()
+    if args.cameras:
+        _measure_cameras(args)
+        return
     facts = machine_facts()
     plain, ours = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -68,6 +81,55 @@ def _ours(args: argparse.Namespace, out: Path) -> dict[str, float]:
         "wall_s": summary["wall_s"],
         "memory_mb": summary["peak_memory_mb"],
     }
+
+
+def _measure_cameras(args: argparse.Namespace) -> None:
+    results: dict[str, Any] = {"machine": machine_facts(), "rate_hz": args.rate}
+    columns = ("cameras", "frames/s", "dropped", "p50 ms", "p95 ms", "beyond models", "cores", "MB")
+    print("".join(f"{column:>15}" for column in columns))
+    for count in args.cameras:
+        with tempfile.TemporaryDirectory() as folder:
+            found = _watch(args, count, Path(folder))
+        results[f"{count} cameras"] = found
+        print(f"{count:15}" + "".join(f"{value:>15}" for value in found.values()))
+    name = f"cameras-{Path(args.source).stem}"
+    print("written to", write_results(name, results))
+
+
+def _watch(args: argparse.Namespace, count: int, folder: Path) -> dict[str, float]:
+    """Run `count` live runs at once; return medians over them, and sums of what they use."""
+    command = [sys.executable, "run_pipeline.py", "profile", "--source", args.source, "--quiet"]
+    command += ["--rate", f"{args.rate:g}", "--duration", f"{args.duration:g}", "--warmup", "5"]
+    command += ["--set", "run.spare=false"]
+    outs = [folder / str(number) for number in range(count)]
+    runs = [
+        subprocess.Popen(
+            [*command, "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for out in outs
+    ]
+    for each in runs:
+        _, errors = each.communicate()
+        if each.returncode:
+            raise SystemExit(f"a run failed:\n{errors.decode()}")
+    profiles = [json.loads((out / "latency.json").read_text("utf-8")) for out in outs]
+    return {
+        "frames_per_s": round(sum(one["rate_hz"] for one in profiles), 1),
+        "dropped": sum(one["frames_dropped"] for one in profiles),
+        "p50_ms": _middle(one["capture_to_sink_ms"]["p50"] for one in profiles),
+        "p95_ms": _middle(one["capture_to_sink_ms"]["p95"] for one in profiles),
+        "beyond_models_p50_ms": _middle(one["beyond_models_ms"]["p50"] for one in profiles),
+        "cores": round(sum(_sampled(one, "run_cores") for one in profiles), 2),
+        "memory_mb": round(sum(_sampled(one, "run_memory_mb") for one in profiles)),
+    }
+
+
+def _middle(values: Iterable[float]) -> float:
+    return round(statistics.median(values), 2)
+
+
+def _sampled(profile: dict[str, Any], name: str) -> float:
+    return statistics.median(sample[name] for sample in profile["samples"])
 
 
 if __name__ == "__main__":
