@@ -14,23 +14,16 @@ BlazePose GHUM full (Bazarevsky et al. 2020; Xu et al. 2020).
 from __future__ import annotations
 
 import math
-import os
-import queue
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import cv2
 import numpy as np
 
-from pipeline.errors import FrameError, ResourceError
-from stages.detect.quiet import quiet_start
+from pipeline.errors import FrameError
 
 FIND_SIDE_PX = 448  # the detector's input is 224 square: twice that loses nothing
 READ_SIDE_PX = 512  # the landmark network's input is 256 square
-MOST_THREADS = 8  # unless more are asked for: each costs 120 MB, and few scenes have more people
 ROI_SCALE = 1.25  # MediaPipe's own margin around the circle of hip centre and body end
 
 FIND_GRAPH = """
@@ -263,85 +256,3 @@ class PoseNetworks:
                 graph.close()
             except (RuntimeError, ValueError):
                 continue  # it has failed before; that error has been reported
-
-
-ItemT = TypeVar("ItemT")
-AnswerT = TypeVar("AnswerT")
-
-
-def default_threads() -> int:
-    """Return one thread more than there are cores, so that five crops on two cores take two and a
-    half turns and not three (measured: 4 % faster); one on a single core.
-    """
-    cores = len(os.sched_getaffinity(0))
-    return 1 if cores == 1 else min(cores + 1, MOST_THREADS)
-
-
-class PosePool:
-    """As many `PoseNetworks` as threads; `map` spreads calls over them and keeps their order."""
-
-    def __init__(self, threads: int, min_detection: float) -> None:
-        count = threads or default_threads()
-        self._free: queue.SimpleQueue[PoseNetworks] = queue.SimpleQueue()
-        self._all: list[PoseNetworks] = []
-        try:
-            with quiet_start():
-                for _ in range(count):
-                    self._all.append(PoseNetworks(min_detection))
-                _warm_up(self._all)
-        except (ImportError, OSError) as error:
-            raise ResourceError(
-                f"MediaPipe does not start: {error}",
-                hint="pip install mediapipe==0.10.21; on a bare Debian also apt-get install "
-                "libgl1 libglib2.0-0",
-            ) from error
-        for networks in self._all:
-            self._free.put(networks)
-        self._threads = ThreadPoolExecutor(count, "pose") if count > 1 else None
-        self.threads = count
-
-    def map(
-        self, work: Callable[[PoseNetworks, ItemT], AnswerT], items: Iterable[ItemT]
-    ) -> list[AnswerT]:
-        """Return `work(networks, item)` of each item, in order."""
-
-        def with_networks(item: ItemT) -> AnswerT:
-            networks = self._free.get()
-            try:
-                return work(networks, item)
-            finally:
-                self._free.put(networks)
-
-        items = list(items)
-        if self._threads is None or len(items) < 2:
-            return [with_networks(item) for item in items]
-        return list(self._threads.map(with_networks, items))
-
-    def close(self) -> None:
-        """Stop the threads and free the graphs."""
-        if self._threads is not None:
-            self._threads.shutdown()
-        for networks in self._all:
-            networks.close()
-        self._all = []
-
-    def __enter__(self) -> PosePool:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def _warm_up(networks: list[PoseNetworks]) -> None:
-    """Run everything once, so that first-use messages and memory come before the first frame."""
-    blank = np.full((256, 256, 3), 127, np.uint8)
-    cv2.ellipse(blank, (128, 128), (28, 70), 0, 0, 360, (40, 40, 40), -1)
-    cv2.circle(blank, (128, 44), 18, (150, 170, 210), -1)
-    for one in networks:
-        one.find(blank, np.array([0.0, 0.0, 256.0, 256.0]))
-        one.read(blank, Roi(128.0, 128.0, 240.0, 0.0))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +23,8 @@ from stages.detect.masks import same_person, share_out, without_doubles
 from stages.detect.motion import Motion, MotionModel, leftovers
 from stages.detect.observation import Expected, Observation
 from stages.detect.plausible import observation_of
-from stages.detect.pose import Found, PoseNetworks, PosePool, Roi, roi_from_box
+from stages.detect.pool import PosePool
+from stages.detect.pose import Found, PoseNetworks, Roi, roi_from_box
 
 CROP_PAD = 0.25  # around a moving box, of its height
 ROUNDS = 2  # searches of what nobody explains, in one frame
@@ -68,6 +71,25 @@ class SourceState:
         return max(1, round(seconds * self.rate_hz))
 
 
+class _First(NamedTuple):
+    """What the first round of a frame has found.
+
+    Attributes:
+        budget: readings and searches that are left.
+        scan: whether a part of the picture was searched in any case.
+        seen: the tracks' people.
+        new: people who moved away from everybody expected.
+        scanned: what the detector found in the scan.
+    """
+
+    motion: Motion
+    budget: int
+    scan: bool
+    seen: list[Observation]
+    new: list[Observation]
+    scanned: list[Found]
+
+
 class Searcher:
     """Finds everybody in a frame.
 
@@ -101,22 +123,13 @@ class Searcher:
         size_wh = (pixels.shape[1], pixels.shape[0])
         if min(size_wh) < 16 or size_wh[1] < self._config.min_height_px:
             return [], set()
-        motion = state.motion.update(pixels)
         budget = self._budget(state)
-        due = self._due(state, expected, size_wh)
-        turns, skipped = _share_turns(state, due, budget)
-        budget -= len(turns)
-        apart = self._unexplained(state, motion, [], [one.box for one in expected])
-        apart = apart[: max(0, budget // 2)]
-        budget -= 2 * len(apart)
-        scan_box = self._next_scan(state, size_wh) if self._scan_due(state, budget) else None
-        budget -= 2 * (scan_box is not None)
-        seen, new, scanned = self._first_round(
-            state, pixels, motion, turns, apart, scan_box, budget
-        )
-        if new:
-            seen = _add(state, seen, new, expected)
-        waiting = [one.box for one in due if one.key in skipped]
+        turns, skipped = _share_turns(state, self._due(state, expected, size_wh), budget)
+        first = self._first_round(state, pixels, expected, turns, budget - len(turns))
+        motion, budget, seen, scanned = first.motion, first.budget, first.seen, first.scanned
+        if first.new:
+            seen = _add(state, seen, first.new, expected)
+        waiting = [one.box for one in expected if one.key in skipped]
         for _ in range(ROUNDS):
             boxes = self._unexplained(state, motion, seen, waiting)[: max(0, budget // 2)]
             if not len(boxes):
@@ -126,11 +139,9 @@ class Searcher:
             if not new:
                 break
             seen = _add(state, seen, new, expected)
-        if scan_box is None and budget >= 2 and not (motion.settled or seen or expected):
+        if not first.scan and budget >= 2 and not (motion.settled or seen or expected):
             box = self._next_scan(state, size_wh)
-            scanned = self._pool.map(lambda networks, at: self._find(networks, pixels, at), [box])[
-                0
-            ]
+            scanned = self._pool.lend(lambda networks: self._find(pixels, networks, box))
         if scanned:
             seen = _add(state, seen, self._read_scanned(pixels, scanned, seen), expected)
         self._forget(state, expected)
@@ -157,117 +168,101 @@ class Searcher:
         self,
         state: SourceState,
         pixels: np.ndarray,
-        motion: Motion,
+        expected: Sequence[Expected],
         turns: Sequence[Expected],
-        apart: np.ndarray,
-        scan_box: np.ndarray | None,
-        spare: int,
-    ) -> tuple[list[Observation], list[Observation], list[Found]]:
-        """Do at once all that depends on the last frames alone, so that every core has work.
+        budget: int,
+    ) -> _First:
+        """Do at once all that depends on the last frames alone, so that every core has work: the
+        tracks are read while it is still found out what moved.
 
         Args:
-            turns: tracks to read.
-            apart: boxes [n,4] of motion away from everybody expected.
-            scan_box: part of the picture to search in any case.
-            spare: second readings that may be made.
-
-        Returns:
-            The tracks' people, the newcomers of `apart`, and what the detector found in the scan.
+            turns: of `expected`, the tracks to read.
+            budget: readings and searches that may be made besides.
         """
-        retry = spare >= len(turns)
-
-        def work(networks: PoseNetworks, task: tuple[str, Any]) -> Any:
-            kind, what = task
-            if kind == "track":
-                return self._read_expected(networks, state, pixels, motion, what, retry)
-            if kind == "apart":
-                return self._search_box(networks, pixels, motion, what, ())
-            return self._find(networks, pixels, what)
-
-        # The longest tasks go first: the last one to end is then a short one.
-        tasks = [("apart", box) for box in apart]
-        tasks += [("scan", scan_box)] if scan_box is not None else []
-        tasks += [("track", one) for one in turns]
-        answers = self._pool.map(work, tasks)
-        first_track = len(tasks) - len(turns)
-        seen = self._settle_tracks(state, pixels, motion, turns, answers[first_track:], spare)
-        new = self._take_new(state, apart, answers[: len(apart)], seen)
-        return seen, new, answers[len(apart)] if scan_box is not None else []
+        with self._pool.begin() as work:
+            outlook: Future[tuple[Motion, bool]] = Future()
+            read = partial(self._read_expected, state, pixels, outlook)
+            reading = [work.add(read, one) for one in turns]
+            try:
+                motion = state.motion.update(pixels)
+                apart = self._unexplained(state, motion, [], [one.box for one in expected])
+            except BaseException as error:
+                outlook.set_exception(error)  # or the readings would wait for ever
+                raise
+            apart = apart[: max(0, budget // 2)]
+            budget -= 2 * len(apart)
+            scan = self._scan_due(state, budget)
+            budget -= 2 * scan
+            outlook.set_result((motion, budget >= len(turns)))
+            # The longest calls go first: the last one to end is then a short one.
+            scanning, search = [], partial(self._search_box, pixels, motion, (), None)
+            if scan:
+                box = self._next_scan(state, (pixels.shape[1], pixels.shape[0]))
+                scanning = [work.add(partial(self._find, pixels), box, at_once=True)]
+            searching = [work.add(search, box, at_once=True) for box in apart[::-1]][::-1]
+            seen, lost = _settle(turns, work.answers(reading))
+            again = partial(self._read_again, state, pixels, motion)
+            for late in work.answers([work.add(again, one) for one in lost[:budget]]):
+                if late is not None and not _known(late, seen):
+                    seen.append(late)
+            for one in turns:
+                state.read_at[one.key] = state.index
+            new = self._take_new(state, apart, work.answers(searching), seen)
+            scanned = [one for found in work.answers(scanning) for one in found]
+        return _First(motion, budget, scan, seen, new, scanned)
 
     def _read_expected(
         self,
-        networks: PoseNetworks,
         state: SourceState,
         pixels: np.ndarray,
-        motion: Motion,
+        outlook: Future[tuple[Motion, bool]],
+        networks: PoseNetworks,
         one: Expected,
-        retry: bool,
     ) -> Observation | None:
         """Read a track's person at the predicted place, or where it was last seen."""
-        seen = self._read_track(networks, state, pixels, motion, one, one.roi)
+        seen = self._read(networks, pixels, one.roi)
+        motion, retry = outlook.result()
         if seen is None and retry and _stopped_short(one):
-            seen = self._read_track(networks, state, pixels, motion, one, one.last_roi)
+            seen = self._read(networks, pixels, one.last_roi)
+        if seen is not None:
+            self._confirm(networks, state, pixels, motion, one, seen)
         return seen
 
-    def _settle_tracks(
+    def _read_again(
         self,
         state: SourceState,
         pixels: np.ndarray,
         motion: Motion,
-        turns: Sequence[Expected],
-        answers: Sequence[Observation | None],
-        spare: int,
-    ) -> list[Observation]:
-        """Keep each person once; a track whose person was another's is read a second time."""
-        # Of two tracks that read the same person, who was asked for closest by stays.
-        order = sorted(range(len(turns)), key=lambda i: _surprise(turns[i], answers[i]))
-        seen: list[Observation] = []
-        lost: list[Expected] = []
-        for i in order:
-            observation = answers[i]
-            if observation is None:
-                continue
-            if not _known(observation, seen):
-                seen.append(observation)
-            elif _stopped_short(turns[i]):
-                lost.append(turns[i])
-        # It may have stopped while the prediction walked on, into somebody else.
-        again = self._pool.map(
-            lambda networks, one: self._read_track(
-                networks, state, pixels, motion, one, one.last_roi
-            ),
-            lost[:spare],
-        )
-        for late in again:
-            if late is not None and not _known(late, seen):
-                seen.append(late)
-        for one in turns:
-            state.read_at[one.key] = state.index
+        networks: PoseNetworks,
+        one: Expected,
+    ) -> Observation | None:
+        """Read a track's person where it was last seen: it may have stopped there while the
+        prediction walked on, into somebody else.
+        """
+        seen = self._read(networks, pixels, one.last_roi)
+        if seen is not None:
+            self._confirm(networks, state, pixels, motion, one, seen)
         return seen
 
-    def _read_track(
+    def _confirm(
         self,
         networks: PoseNetworks,
         state: SourceState,
         pixels: np.ndarray,
         motion: Motion,
         one: Expected,
-        roi: Roi,
-    ) -> Observation | None:
-        """Read a track's person, and have the detector confirm one who has not moved for long.
+        seen: Observation,
+    ) -> None:
+        """Note that a track's person moves, or else have the detector confirm it now and then.
 
         Each call writes only its own track's key, so the threads do not disturb each other.
         """
-        seen = self._read(networks, pixels, roi)
-        if seen is None:
-            return None
         if moving_share(seen, motion) >= MOVING_SHARE:
             state.confirmed_at[one.key] = state.index
         elif state.index - state.confirmed_at[one.key] >= state.frames(EVIDENCE_S):
-            found = self._find(networks, pixels, pad(seen.box, CROP_PAD))
+            found = self._find(pixels, networks, pad(seen.box, CROP_PAD))
             if any(fits(other.roi, seen) for other in found):
                 state.confirmed_at[one.key] = state.index
-        return seen
 
     def _unexplained(
         self,
@@ -312,37 +307,53 @@ class Searcher:
         boxes: np.ndarray,
         seen: Sequence[Observation],
     ) -> list[Observation]:
-        answers = self._pool.map(
-            lambda networks, box: self._search_box(networks, pixels, motion, box, seen), boxes
-        )
-        return self._take_new(state, boxes, answers, seen)
+        """Return who is in boxes [n,4] and not among `seen`."""
+        with self._pool.begin() as work:
+            guesses: list[Future[Observation | None]] = []
+            if len(boxes) < self._pool.threads:
+                # What would be read if the detector finds nobody: nothing else has work now.
+                guesses = [work.add(partial(self._guess, pixels, motion), box) for box in boxes]
+            search = partial(self._search_box, pixels, motion, seen)
+            found = [
+                work.add(partial(search, guesses[index] if guesses else None), box)
+                for index, box in enumerate(boxes)
+            ]
+            return self._take_new(state, boxes, work.answers(found), seen)
 
     def _search_box(
         self,
-        networks: PoseNetworks,
         pixels: np.ndarray,
         motion: Motion,
-        box: np.ndarray,
         seen: Sequence[Observation],
+        guessed: Future[Observation | None] | None,
+        networks: PoseNetworks,
+        box: np.ndarray,
     ) -> list[Observation]:
-        """Return who is in box [4] and not among `seen`."""
-        found = self._find(networks, pixels, pad(box, CROP_PAD))
+        """Return who is in box [4] and not among `seen`; `guessed`: `_guess` of it, if begun."""
+        found = self._find(pixels, networks, pad(box, CROP_PAD))
         new = self._read_found(networks, pixels, found, seen)
         if new:
             return new
+        guess = guessed.result() if guessed else self._guess(pixels, motion, networks, box)
+        return [guess] if guess is not None else []
+
+    def _guess(
+        self, pixels: np.ndarray, motion: Motion, networks: PoseNetworks, box: np.ndarray
+    ) -> Observation | None:
+        """Return who fills box [4], if the pose is sure and motion confirms it."""
         guess = self._read(networks, pixels, roi_from_box(box))
         sure = (
             guess is not None
             and guess.score >= STRICT_SCORE
             and moving_share(guess, motion) >= MOVING_SHARE
         )
-        return [guess] if guess is not None and sure else []
+        return guess if sure else None
 
     def _take_new(
         self,
         state: SourceState,
         boxes: np.ndarray,
-        answers: Sequence[Sequence[Observation]],
+        answers: Sequence[list[Observation]],
         seen: Sequence[Observation],
     ) -> list[Observation]:
         """Return whom searching `boxes` adds; a place that adds nobody is left alone a while."""
@@ -391,7 +402,7 @@ class Searcher:
         )
         return [one for answer in answers for one in answer]
 
-    def _find(self, networks: PoseNetworks, pixels: np.ndarray, box: np.ndarray) -> list[Found]:
+    def _find(self, pixels: np.ndarray, networks: PoseNetworks, box: np.ndarray) -> list[Found]:
         self._count("searches")
         try:
             return networks.find(pixels, box)
@@ -435,6 +446,25 @@ def _share_turns(
     turns = budget - reserve
     order = sorted(due, key=lambda one: (state.read_at.get(one.key, -1), one.key))
     return order[:turns], {one.key for one in order[turns:]}
+
+
+def _settle(
+    turns: Sequence[Expected], answers: Sequence[Observation | None]
+) -> tuple[list[Observation], list[Expected]]:
+    """Keep each person once; return too the tracks to read again, whose person was another's."""
+    # Of two tracks that read the same person, who was asked for closest by stays.
+    order = sorted(range(len(turns)), key=lambda i: _surprise(turns[i], answers[i]))
+    seen: list[Observation] = []
+    lost: list[Expected] = []
+    for i in order:
+        observation = answers[i]
+        if observation is None:
+            continue
+        if not _known(observation, seen):
+            seen.append(observation)
+        elif _stopped_short(turns[i]):
+            lost.append(turns[i])
+    return seen, lost
 
 
 def _add(

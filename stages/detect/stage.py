@@ -17,7 +17,7 @@ from stages.detect.appearance import clothing
 from stages.detect.border import cut_by_border, occluded
 from stages.detect.config import MediapipeConfig, YoloConfig
 from stages.detect.observation import Expected, Observation
-from stages.detect.pose import PosePool
+from stages.detect.pool import PosePool
 from stages.detect.search import Searcher
 from stages.detect.tracking import DEFAULT_RATE_HZ, PersonTracker, Sighting, load_norfair
 from stages.human.joints import MEDIAPIPE_TO_COCO

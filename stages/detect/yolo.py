@@ -21,7 +21,8 @@ from stages.detect.boxes import pixel_slices
 from stages.detect.config import YoloConfig
 from stages.detect.masks import cut_to_box, share_out, without_doubles
 from stages.detect.observation import Expected, Observation
-from stages.detect.pose import PoseNetworks, PosePool, Roi, roi_from_box
+from stages.detect.pool import PosePool
+from stages.detect.pose import PoseNetworks, Roi, roi_from_box
 
 PERSON = "person"
 NO_LANDMARKS = np.zeros((0, 4))

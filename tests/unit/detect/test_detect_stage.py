@@ -13,7 +13,8 @@ from pipeline import codec
 from pipeline.errors import FrameError, WeightsError
 from pipeline.messages import Frame, FrameHandle, Stamp, StreamStart
 from stages.detect import Config, MediapipeConfig, YoloConfig, build
-from stages.detect.pose import PosePool, Roi
+from stages.detect.pool import PosePool
+from stages.detect.pose import Roi
 from stages.detect.quiet import quiet_start, without_chatter
 
 RATE = 10.0
