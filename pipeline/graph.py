@@ -26,6 +26,7 @@ class StageSpec:
             apart by the word `variant`) and `build(config) -> Stage`; if what its `setup` imports
             takes long, also `preload(config)`, which imports it ahead (`pipeline/spare.py`).
         reads, writes: topics; a source reads none, a sink writes none.
+        sets_pace: takes most of a run's time. In a recording those after it make way for it.
         holds_frames: keeps frames beyond `process` and answers `Release` when done with one.
         task: what it does, for `--help` and the log.
     """
@@ -35,6 +36,7 @@ class StageSpec:
     reads: tuple[str, ...]
     writes: str | None
     task: str
+    sets_pace: bool = False
     holds_frames: bool = False
 
 
@@ -60,7 +62,14 @@ class TopicSpec:
 
 STAGES: tuple[StageSpec, ...] = (
     StageSpec("source", "stages.source", (), "frames", "reads frames from a video or a camera"),
-    StageSpec("detect", "stages.detect", ("frames",), "people", "finds, segments, tracks people"),
+    StageSpec(
+        "detect",
+        "stages.detect",
+        ("frames",),
+        "people",
+        "finds, segments, tracks people",
+        sets_pace=True,
+    ),
     StageSpec("body", "stages.body", ("people",), "bodies", "gives each person a body in 3D"),
     StageSpec("sequence", "stages.sequence", ("bodies",), "windows", "cuts tracks into windows"),
     StageSpec("embed", "stages.embed", ("windows",), "embeddings", "turns windows into vectors"),

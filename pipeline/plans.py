@@ -31,6 +31,7 @@ class NodePlan(msgspec.Struct, frozen=True):
         spans: file that a sink writes the spans of every frame to, "" for none.
         snapshots: descriptor of the memory for what the stage goes on from if it dies, -1: it
             keeps nothing.
+        nice: how far its process makes way for others, as the command `nice` counts it.
     """
 
     stage: str
@@ -43,6 +44,7 @@ class NodePlan(msgspec.Struct, frozen=True):
     max_frames: int
     spans: str = ""
     snapshots: int = -1
+    nice: int = 0
 
 
 class StageStats(msgspec.Struct):

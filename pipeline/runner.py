@@ -150,6 +150,8 @@ def run_process(plan: NodePlan) -> bool:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     name_process(f"{PROCESS_NAME}{plan.stage}")
+    if plan.nice:
+        make_way(plan.nice)
     handler = ControlLogHandler()
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     context: Context = zmq.Context()
@@ -162,6 +164,16 @@ def name_process(name: str) -> None:
     """Let `ps` and `top` tell the stages apart; where that cannot be done, they do without."""
     with suppress(OSError):
         Path("/proc/self/comm").write_text(name[:15], encoding="ascii")
+
+
+def make_way(nice: int) -> None:
+    """Let others have the processor first.
+
+    Where Linux shares it out by session and not by process (autogroups), ours has to say it too.
+    """
+    os.nice(nice)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
 
 
 def main() -> None:

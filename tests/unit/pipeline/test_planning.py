@@ -1,0 +1,41 @@
+"""What each stage is told before a run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.planning import MAKE_WAY, SharedMemory, plan_run
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_in_a_recording_the_stages_after_detection_make_way_for_it(
+    tmp_path: Path, live: bool
+) -> None:
+    config = load_config(None, {"source.uri": "clip.mp4"})
+    plans = plan_run(config, tmp_path, SharedMemory(-1, {}), live=live, spans=None)
+    nice = {plan.stage: plan.nice for plan in plans}
+    assert nice["source"] == nice["detect"] == 0
+    others = {nice[name] for name in ("body", "sequence", "embed", "identify", "sink")}
+    assert others == {0 if live else MAKE_WAY}
+
+
+def test_a_process_makes_way_to_those_of_other_sessions_too() -> None:
+    code = (
+        "import os; from pathlib import Path; from pipeline.runner import make_way; make_way(7);"
+        "group = Path('/proc/self/autogroup');"
+        "print(os.nice(0), group.read_text().split()[-1] if group.exists() else 7)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    assert done.stdout.split() == [str(min(os.nice(0) + 7, 19)), "7"]
