@@ -167,11 +167,17 @@ def name_process(name: str) -> None:
 
 
 def make_way(nice: int) -> None:
-    """Let others have the processor first.
-
-    Where Linux shares it out by session and not by process (autogroups), ours has to say it too.
-    """
+    """Let others have the processor first, as the command `nice` counts it."""
     os.nice(nice)
+    make_session_way(nice)
+
+
+def make_session_way(nice: int) -> None:
+    """Let other sessions have the processor before this one.
+
+    Where Linux shares it out by session first (autogroups), a process's niceness counts only
+    among those of its own session, and each of our processes has one to itself.
+    """
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
 

@@ -31,6 +31,7 @@ from pipeline.runner import (
     build_config,
     child_environment,
     die_with,
+    make_session_way,
     name_process,
     run_process,
 )
@@ -187,8 +188,10 @@ def _ended(line: socket.socket) -> bool:
 
 def _load(stages: dict[str, dict[str, Any]]) -> None:
     """Import what the stages need, while the stages themselves are served first."""
-    # On Linux this is the thread's alone: copies are made by the main thread.
+    # On Linux this is the thread's alone, and the session's: copies are made by the main thread,
+    # each in a session of its own.
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICE)
+    make_session_way(LOADING_NICE)
     for name, config in stages.items():
         module = importlib.import_module(stage_spec(name).module)
         preload = getattr(module, "preload", None)
