@@ -1,7 +1,8 @@
 """How much faster is the pipeline than one plain loop over the same models, and what does it cost?
 
 Both in fresh processes, in turns, so that what else the machine does hits both alike. Loading is
-left out on both sides. `python -m benchmarks.pipeline --source vtest.avi --repeats 3`
+left out on both sides. The limit is what the machine gives for as many plain loops at once as it
+has cores. `python -m benchmarks.pipeline --source vtest.avi --repeats 3`
 
 With `--cameras 1 2 4 8`: so many live runs side by side, each of a camera of its own at a low rate,
 and what a frame costs beyond the models' own time (waiting and transport, of all stages together).
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import machine_facts, spread, write_results
+from pipeline.runner import child_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,13 +43,14 @@ def main() -> None:
         _measure_cameras(args)
         return
     facts = machine_facts()
-    plain, ours = [], []
+    plain, ours, limits = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(args.repeats):
             plain.append(_plain(args, Path(folder) / f"plain{turn}"))
             ours.append(_ours(args, Path(folder) / f"ours{turn}"))
+            limits.append(_limit(args, Path(folder), plain[-1]["wall_s"]))
             walls = plain[-1]["wall_s"], ours[-1]["wall_s"]
-            print(f"turn {turn + 1}: plain {walls[0]:.1f} s, ours {walls[1]:.1f} s")
+            print(f"turn {turn + 1}: plain {walls[0]:.1f} s, ours {walls[1]:.1f} s", flush=True)
     assert plain[0]["frames"] == ours[0]["frames"], "both must see the same frames"
     ratios = [a["wall_s"] / b["wall_s"] for a, b in zip(plain, ours, strict=True)]
     results: dict[str, Any] = {
@@ -56,6 +60,7 @@ def main() -> None:
         "plain_wall_s": spread([one["wall_s"] for one in plain]),
         "ours_wall_s": spread([one["wall_s"] for one in ours]),
         "speedup": spread(ratios),
+        "limit": spread(limits),
         "plain_memory_mb": spread([one["memory_mb"] for one in plain]),
         "ours_memory_mb": spread([one["memory_mb"] for one in ours]),
     }
@@ -65,10 +70,32 @@ def main() -> None:
 
 
 def _plain(args: argparse.Namespace, out: Path) -> dict[str, float]:
+    return _answer_of(_plain_loop(args, out))
+
+
+def _limit(args: argparse.Namespace, folder: Path, alone_s: float) -> float:
+    """How many times as much the machine does with a plain loop on each core as with one."""
+    count = os.cpu_count() or 1
+    # One thread a library: the loops themselves fill the cores.
+    env = child_environment()
+    loops = [_plain_loop(args, folder / f"limit{number}", env) for number in range(count)]
+    walls = [_answer_of(loop)["wall_s"] for loop in loops]
+    return count * alone_s / statistics.mean(walls)
+
+
+def _plain_loop(
+    args: argparse.Namespace, out: Path, env: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.plain_loop", "--source", args.source]
     command += ["--out", str(out), *(["--end", str(args.end)] if args.end else [])]
-    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+
+
+def _answer_of(loop: subprocess.Popen[str]) -> dict[str, float]:
+    output, _ = loop.communicate()
+    if loop.returncode:
+        raise SystemExit("a plain loop failed: see above")
+    return dict(json.loads(output.splitlines()[-1]))
 
 
 def _ours(args: argparse.Namespace, out: Path) -> dict[str, float]:
