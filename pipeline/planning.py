@@ -140,7 +140,7 @@ def plan_run(
             max_frames=config.run.max_frames,
             spans=str(spans.resolve()) if spans and LAST_TOPIC in spec.reads else "",
             snapshots=memory.snapshots.get(spec.name, -1),
-            nice=0 if live else _nice(spec),
+            nice=0 if live or threads else _nice(spec),
         )
         for spec in STAGES
     ]

@@ -31,7 +31,7 @@ class NodePlan(msgspec.Struct, frozen=True):
         spans: file that a sink writes the spans of every frame to, "" for none.
         snapshots: descriptor of the memory for what the stage goes on from if it dies, -1: it
             keeps nothing.
-        nice: how far its process makes way for others, as the command `nice` counts it.
+        nice: how far its process makes way for others at work, as the command `nice` counts it.
     """
 
     stage: str

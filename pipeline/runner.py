@@ -107,6 +107,8 @@ def _live(node: SourceNode | StageNode, worker: Any) -> None:
         node.take_up()
     node.line.tell(Ready(node.plan.stage))
     node.line.wait_for_go()
+    if node.plan.nice:
+        make_way(node.plan.nice)
     node.run()
 
 
@@ -150,8 +152,7 @@ def run_process(plan: NodePlan) -> bool:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     name_process(f"{PROCESS_NAME}{plan.stage}")
-    if plan.nice:
-        make_way(plan.nice)
+    make_session_way(os.nice(0))
     handler = ControlLogHandler()
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     context: Context = zmq.Context()
@@ -167,9 +168,12 @@ def name_process(name: str) -> None:
 
 
 def make_way(nice: int) -> None:
-    """Let others have the processor first, as the command `nice` counts it."""
-    os.nice(nice)
-    make_session_way(nice)
+    """Let others have the processor before this process, as the command `nice` counts it."""
+    least = min(os.nice(0) + nice, 19)
+    for thread in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it may have ended
+            os.setpriority(os.PRIO_PROCESS, int(thread.name), least)
+    make_session_way(least)
 
 
 def make_session_way(nice: int) -> None:
