@@ -16,7 +16,7 @@ from pipeline.clock import monotonic_ns
 from pipeline.messages import Frame, Span, Stamp, Windows
 from pipeline.recovery import EVERY
 from pipeline.transport import FrameReader, FrameStore, Receiver, Sender
-from pipeline.transport.link import pack
+from pipeline.transport.wire import pack
 
 # How many messages may be under way: as many recorded frames as are read ahead of detection.
 WINDOW = 6

@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.messages import Frame, FrameHandle
 from pipeline.plans import StageStats
-from pipeline.transport.link import Kept
+from pipeline.transport.wire import Kept
 
 # Messages handled between two snapshots, as a rule: what is done again after a death.
 EVERY = 8

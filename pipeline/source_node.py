@@ -20,7 +20,7 @@ from pipeline.recovery import NodeState, OutputState, encode_state
 from pipeline.stage import EndOfSource, RawFrame, SourceStage
 from pipeline.telemetry import LatencyHistogram
 from pipeline.transport import FrameStore
-from pipeline.transport.link import Encoded, Kept, Kind, pack
+from pipeline.transport.wire import Encoded, Kept, Kind, pack
 
 SOURCE_READ_S = 0.1
 

@@ -38,8 +38,8 @@ from pipeline.recovery import (
 from pipeline.stage import BatchingStage, Stage
 from pipeline.telemetry import LatencyHistogram, SpanWriter, frame_spans
 from pipeline.transport import Delivery, FrameReader, Receiver, Sender
-from pipeline.transport.link import Encoded, pack
 from pipeline.transport.snapshots import SnapshotFile
+from pipeline.transport.wire import Encoded, pack
 
 MAX_SOURCES = 256
 # A flood of bad messages is not to become one of lines in the log.

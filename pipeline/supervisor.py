@@ -22,11 +22,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import psutil
 import zmq
 
 from pipeline.clock import NS_PER_S, unix_ns
 from pipeline.config import PipelineConfig
+from pipeline.crew import Crew
 from pipeline.errors import GaitError, StageFailedError
 from pipeline.graph import STAGES
 from pipeline.planning import clear_dead_runs, plan_run, run_dir, shared_memory
@@ -52,20 +52,12 @@ from pipeline.plans import (
 )
 from pipeline.restarts import RESTARTS, RESTARTS_WITHIN_S, RestartBudget
 from pipeline.run_state import MAX_INCIDENTS, Outcome, RunState
-from pipeline.spare import Spare
-from pipeline.workers import ProcessWorker, ThreadWorker, Worker
 
 POLL_MS = 100
-MEMORY_EVERY_S = 0.5
 CLOSE_TIMEOUT_S = 0.5
 SINK_CLOSE_TIMEOUT_S = 10.0
 # After the last frame a sink may be silent for this many times as long: it finishes large files.
 END_PATIENCE = 20
-# A supervisor that was stopped for so long has heard nothing, and blames nobody for it.
-SUSPENDED_S = 2.0
-# Loading libraries ahead takes some seconds of a core. A camera is watched for long; a recording
-# that takes less than this is over before anything dies.
-SPARE_AFTER_LIVE_S, SPARE_AFTER_S = 2.0, 30.0
 
 log = logging.getLogger("supervisor")
 
@@ -115,7 +107,6 @@ class _Run:
         self._config = config
         self._live = live
         self._plans = plans
-        self._directory = directory
         self._on_progress = on_progress
         self._limit_s = limit_s
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -124,22 +115,17 @@ class _Run:
         # Who takes a dead stage's place comes under the same name.
         self._control.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self._control.bind(plans[0].control)
-        self._workers: dict[str, Worker] = {}
         self._state = RunState(started_at=time.monotonic())
+        self._crew = Crew(config, self._context, directory, self._state, live=live)
         self._ready: set[str] = set()
         self._finished: set[str] = set()
         self._failure: StageFailedError | None = None
         self._signals = 0
         self._stop_at: float | None = None
         self._abort_at: float | None = None
-        self._memory_at = 0.0
         self._go_at = 0.0
         self._gone = False  # whether everyone was told to begin
-        self._spare: Spare | None = None
         self._budget = RestartBudget()
-        self._heard_at: dict[str, float] = {}
-        self._turned_at = time.monotonic()
-        self._died_at: dict[str, float] = {}
         self._untold: dict[str, list[Incident]] = {}  # to sinks that are being replaced
         # Failures of stages that may be started again, until their processes are gone.
         self._failures: dict[str, StageFailedError] = {}
@@ -163,18 +149,7 @@ class _Run:
 
     def _start(self) -> None:
         for plan in self._plans:
-            self._start_worker(plan)
-
-    def _start_worker(self, plan: NodePlan) -> None:
-        worker: Worker
-        if self._config.run.placement == "threads":
-            worker = ThreadWorker(plan, self._context, self._directory)
-        else:
-            worker = ProcessWorker(plan, self._context, self._directory, self._spare)
-        self._workers[plan.stage] = worker
-        self._state.missing.add(plan.stage)
-        self._state.pids[plan.stage] = worker.pid
-        self._heard_at[plan.stage] = time.monotonic()
+            self._crew.start(plan)
 
     def _await_ready(self) -> bool:
         """Wait until every stage has loaded; False if one failed or we were stopped before."""
@@ -236,8 +211,9 @@ class _Run:
         elif self._signals > 1 and self._abort_at is None:
             self._abort()
         self._look_after_workers()
-        self._warm_up_spare()
-        self._measure_memory()
+        if self._may_replace() and self._stop_at is None:
+            self._crew.warm_up_spare(time.monotonic() - self._go_at)
+        self._crew.measure_memory()
         if self._on_progress is not None and self._ready:
             self._on_progress(self._state)
 
@@ -246,7 +222,7 @@ class _Run:
         if isinstance(event, Opened):
             state.opened[event.source_id] = event
             return
-        self._heard_at[event.stage] = time.monotonic()
+        self._crew.heard(event.stage)
         if isinstance(event, Ready):
             self._take_ready(event.stage)
         elif isinstance(event, Progress):
@@ -271,8 +247,7 @@ class _Run:
         self._ready.add(stage)
         self._state.missing.discard(stage)
         if self._gone:  # it takes another's place
-            away_s = time.monotonic() - self._died_at.pop(stage, time.monotonic())
-            log.info("%s is at work again after %.2f s", stage, away_s)
+            log.info("%s is at work again after %.2f s", stage, self._crew.away_s(stage))
             self._tell(stage, Go())
             for finished in self._finished:
                 self._tell(stage, Gone(finished))
@@ -319,23 +294,20 @@ class _Run:
             self._state.first_frame_s = time.monotonic() - self._state.started_at
 
     def _look_after_workers(self) -> None:
-        now = time.monotonic()
-        if now - self._turned_at > SUSPENDED_S:
-            self._heard_at = dict.fromkeys(self._heard_at, now)
-        self._turned_at = now
-        for stage, worker in list(self._workers.items()):
+        self._crew.turn()
+        for stage in self._crew.stages:
             if stage in self._finished:
                 continue
-            if worker.alive():
-                self._look_at(stage, worker, now - self._heard_at[stage])
+            if self._crew.alive(stage):
+                self._look_at(stage)
                 continue
             while self._control.poll(0):  # its last words may still be on the way
                 _, content = self._control.recv_multipart()
                 self._take(decode_event(content))
             if stage not in self._finished:
-                self._replace(stage, worker)
+                self._replace(stage)
 
-    def _look_at(self, stage: str, worker: Worker, silent_s: float) -> None:
+    def _look_at(self, stage: str) -> None:
         """Kill a stage that has not been heard of for too long; it is then replaced."""
         if not self._may_replace():
             return
@@ -344,12 +316,11 @@ class _Run:
             limit_s = self._config.run.start_timeout_s
         elif "source" in self._finished:
             limit_s *= END_PATIENCE
+        silent_s = self._crew.silent_s(stage)
         if silent_s > limit_s:
             text = f"{stage} has not been heard of for {silent_s:.1f} s and is killed"
-            facts = {"silent_s": round(silent_s, 3)}
-            self._note(Incident(stage, "hang", text, facts), log)
-            worker.kill()
-            self._heard_at[stage] = time.monotonic()  # told once; dying may take a moment
+            self._note(Incident(stage, "hang", text, {"silent_s": round(silent_s, 3)}), log)
+            self._crew.kill(stage)
 
     def _may_replace(self) -> bool:
         """Whether a stage that ends now would be started again."""
@@ -360,12 +331,9 @@ class _Run:
             and self._config.run.placement == "processes"
         )
 
-    def _replace(self, stage: str, worker: Worker) -> None:
+    def _replace(self, stage: str) -> None:
         """Start a stage again that has died, or end the run with its reason."""
-        where = self._last_frame(stage)
-        failure = self._failures.pop(stage, None) or StageFailedError(
-            stage, worker.last_words(), where=where, trace=worker.error_output()
-        )
+        failure = self._failures.pop(stage, None) or self._crew.how_it_ended(stage)
         count = self._budget.take(stage, time.monotonic()) if self._may_replace() else None
         if count is None:
             if self._may_replace():
@@ -376,7 +344,6 @@ class _Run:
             self._finished.add(stage)
             self._fail(failure)
             return
-        worker.join(0.0)
         if failure.trace:
             log.warning("what %s said last:\n%s", stage, failure.trace.rstrip())
         restarts = self._state.restarts
@@ -387,38 +354,7 @@ class _Run:
             f"({count} of {RESTARTS} times within {RESTARTS_WITHIN_S:g} s)"
         )
         self._note(Incident(stage, "restart", text, {"count": count}), log)
-        self._died_at[stage] = self._turned_at
-        plan = next(plan for plan in self._plans if plan.stage == stage)
-        self._start_worker(plan)
-
-    def _warm_up_spare(self) -> None:
-        """Once the run has got going, load the libraries that a stage in place of another needs."""
-        if (
-            self._spare is None
-            and self._may_replace()
-            and self._stop_at is None
-            and self._config.run.spare
-            and time.monotonic()
-            > self._go_at + (SPARE_AFTER_LIVE_S if self._live else SPARE_AFTER_S)
-        ):
-            self._spare = Spare(self._config)
-
-    def _last_frame(self, stage: str) -> str:
-        stats = self._state.stats.get(stage)
-        return f"about frame {stats.newest_frame + 1}" if stats and stats.frames else "its start"
-
-    def _measure_memory(self) -> None:
-        now = time.monotonic()
-        if now - self._memory_at < MEMORY_EVERY_S:
-            return
-        self._memory_at = now
-        memory = self._state.memory_bytes
-        memory["supervisor"] = psutil.Process().memory_info().rss
-        for stage, worker in self._workers.items():
-            memory[stage] = worker.memory_bytes()
-        if self._spare is not None:
-            memory["spare"] = self._spare.memory_bytes()
-        self._state.peak_memory_bytes = max(self._state.peak_memory_bytes, sum(memory.values()))
+        self._crew.start(next(plan for plan in self._plans if plan.stage == stage))
 
     # end
 
@@ -450,13 +386,8 @@ class _Run:
     def _clear_away(self) -> None:
         if len(self._finished) < len(self._plans):
             self._abort()
-        deadline = time.monotonic() + CLOSE_TIMEOUT_S
-        for worker in self._workers.values():
-            worker.join(max(0.0, deadline - time.monotonic()))
+        all_gone = self._crew.end(CLOSE_TIMEOUT_S)
         self._control.close()
-        all_gone = all(not worker.alive() for worker in self._workers.values())
-        if self._spare is not None:
-            self._spare.close()
         if all_gone:
             self._context.term()
 

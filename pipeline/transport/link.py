@@ -26,25 +26,20 @@ folder that is ours alone (`transport.addresses`).
 from __future__ import annotations
 
 import contextlib
-import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
-import msgspec
 import zmq
 
-from pipeline.codec import MAX_BLOB_BYTES, Decoder, encode
+from pipeline.codec import MAX_BLOB_BYTES, Decoder
 from pipeline.errors import MessageError
 from pipeline.messages import EndOfStream, StreamStart
 from pipeline.transport.door import ClientSecurity, ServerSecurity, Watch
 from pipeline.transport.sockets import bind, make_socket
+from pipeline.transport.wire import Encoded, Kept, Kind, envelope, open_answer, open_envelope
 
-MAGIC = b"GAIT"
-WIRE_VERSION = 1
-ENVELOPE = struct.Struct("!4sBBxxQ")
 # A receiver to which nothing comes says hello so often.
 HELLO_EVERY_NS = 100_000_000
 # Another receiver may take the place of one that has not spoken for so long.
@@ -58,43 +53,6 @@ MESSAGES_AT_ONCE = 10_000
 _READABLE = int(zmq.POLLIN)
 _LAST = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-
-
-class Kind(IntEnum):
-    """What a wire message is."""
-
-    START = 1
-    DATA = 2
-    END = 3
-    ACK = 4
-    HELLO = 5
-    SAFE = 6
-
-
-_KINDS = {StreamStart: Kind.START, EndOfStream: Kind.END}
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A message ready for the wire, so that one encoding serves several links."""
-
-    kind: Kind
-    header: bytes
-    blob: bytearray | bytes
-
-
-def pack(message: Any) -> Encoded:
-    """Encode a message for any number of links."""
-    return Encoded(_KINDS.get(type(message), Kind.DATA), *encode(message))
-
-
-class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A message that was sent and may have to be sent again."""
-
-    number: int
-    kind: int
-    header: bytes
-    blob: bytes
 
 
 class Sender:
@@ -217,7 +175,7 @@ class Sender:
                 break
             peer, *parts = self.socket.recv_multipart(_LAST)
             try:
-                kind, number = _open_answer(parts)
+                kind, number = open_answer(parts)
             except MessageError:
                 self.bad_answers += 1  # whoever sent this is not our receiver
                 continue
@@ -264,9 +222,8 @@ class Sender:
                 on_safe()
 
     def _put(self, number: int, message: Encoded) -> None:
-        envelope = ENVELOPE.pack(MAGIC, WIRE_VERSION, message.kind, number)
         try:
-            for part in (self._peer, envelope, message.header):
+            for part in (self._peer, envelope(message.kind, number), message.header):
                 self.socket.send(part, _MORE)
             self.socket.send(message.blob, _LAST)
         except zmq.ZMQError as error:
@@ -351,7 +308,7 @@ class Receiver:
                 parts = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return None
-            kind, number = _open_envelope(parts[0].buffer)
+            kind, number = open_envelope(parts[0].buffer)
             if kind not in self._decoders or len(parts) != 3:
                 raise MessageError(
                     f"on topic {self.topic}: unexpected wire message: kind {kind}, {len(parts)} "
@@ -417,23 +374,8 @@ class Receiver:
 
     def _say(self, kind: Kind, number: int) -> None:
         with contextlib.suppress(zmq.Again):
-            self.socket.send(ENVELOPE.pack(MAGIC, WIRE_VERSION, kind, number), zmq.NOBLOCK)
-
-
-def _open_answer(parts: list[bytes]) -> tuple[int, int]:
-    if len(parts) != 1:
-        raise MessageError(f"an answer must be one part, got {len(parts)}")
-    return _open_envelope(parts[0])
+            self.socket.send(envelope(kind, number), zmq.NOBLOCK)
 
 
 def _identity() -> bytes:
     return b"r" + time.monotonic_ns().to_bytes(8, "big")
-
-
-def _open_envelope(part: bytes | memoryview) -> tuple[int, int]:
-    if len(part) != ENVELOPE.size:
-        raise MessageError(f"envelope must be {ENVELOPE.size} bytes, got {len(part)}")
-    magic, version, kind, number = ENVELOPE.unpack(part)
-    if magic != MAGIC or version != WIRE_VERSION:
-        raise MessageError(f"not our wire format: {bytes(magic)!r} version {version}")
-    return kind, number

@@ -21,14 +21,14 @@ import atheris
 with atheris.instrument_imports(include=["pipeline.codec", "pipeline.messages"]):
     from pipeline.codec import Decoder, encode
     from pipeline.errors import MessageError
-from pipeline.transport import link
+from pipeline.transport import wire
 from tests import message_mutations
 from tests.message_samples import samples
 
 HEAD = struct.Struct("<BH")
 KINDS = sorted({type(message) for message in samples().values()}, key=lambda kind: kind.__name__)
 DECODERS = [Decoder(kind) for kind in KINDS]
-open_envelope = atheris.instrument_func(link._open_envelope)
+open_envelope = atheris.instrument_func(wire.open_envelope)
 
 
 def seeds() -> dict[str, bytes]:

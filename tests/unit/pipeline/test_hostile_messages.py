@@ -15,7 +15,7 @@ import zmq
 from pipeline.errors import MessageError
 from pipeline.messages import Bodies, EndOfStream, People, StreamStart, Windows
 from pipeline.transport import Receiver
-from pipeline.transport.link import ENVELOPE, MAGIC, WIRE_VERSION, Kind, pack
+from pipeline.transport.wire import ENVELOPE, MAGIC, WIRE_VERSION, Kind, pack
 from tests.message_mutations import mutate, mutate_bytes
 from tests.message_samples import samples
 

@@ -27,7 +27,7 @@ from pipeline.transport.keys import (
     pair_names,
     read_public,
 )
-from pipeline.transport.link import pack
+from pipeline.transport.wire import pack
 
 WAIT_S = 10.0
 Context = zmq.Context[zmq.Socket[bytes]]

@@ -17,7 +17,7 @@ from pipeline.errors import FrameError, InputError
 from pipeline.messages import Bodies, EndOfStream, Frame, Output, People, Stamp, StreamStart
 from pipeline.stage import StageBase
 from pipeline.transport import FrameStore, Receiver, Sender, create_store_fd
-from pipeline.transport.link import Encoded, Kind, pack
+from pipeline.transport.wire import Encoded, Kind, pack
 
 START = StreamStart("cam0", "a film", (4, 3), 25.0, 2, False, 0)
 

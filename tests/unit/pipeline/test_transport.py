@@ -19,7 +19,7 @@ import pipeline.transport.link as link_module
 from pipeline.errors import MessageError, ResourceError
 from pipeline.messages import EndOfStream, FrameHandle, People, Stamp, StreamStart
 from pipeline.transport import FrameReader, FrameStore, Receiver, Sender, create_store_fd
-from pipeline.transport.link import pack
+from pipeline.transport.wire import pack
 
 START = StreamStart("cam0", "a film", (4, 3), 25.0, 2, False, 0)
 
