@@ -82,12 +82,16 @@ class Crew:
         """To be called often: notice whether we ourselves were stopped meanwhile."""
         now = time.monotonic()
         if now - self._turned_at > SUSPENDED_S:
-            self._heard_at = dict.fromkeys(self._heard_at, now)
+            self.all_heard()
         self._turned_at = now
 
     def heard(self, stage: str) -> None:
         """Note that a stage has said something."""
         self._heard_at[stage] = time.monotonic()
+
+    def all_heard(self) -> None:
+        """From now on every stage's silence counts, and not before."""
+        self._heard_at = dict.fromkeys(self._heard_at, time.monotonic())
 
     def silent_s(self, stage: str) -> float:
         """Return for how long nothing has been heard of a stage."""

@@ -31,6 +31,8 @@ class NodePlan(msgspec.Struct, frozen=True):
         spans: file that a sink writes the spans of every frame to, "" for none.
         snapshots: descriptor of the memory for what the stage goes on from if it dies, -1: it
             keeps nothing.
+        again: it takes the place of a process that had begun to work, and may have died before it
+            kept anything.
         nice: how far its process makes way for others at work, as the command `nice` counts it.
     """
 
@@ -45,6 +47,7 @@ class NodePlan(msgspec.Struct, frozen=True):
     spans: str = ""
     snapshots: int = -1
     nice: int = 0
+    again: bool = False
 
 
 class StageStats(msgspec.Struct):

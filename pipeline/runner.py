@@ -102,7 +102,7 @@ def _live(node: SourceNode | StageNode, worker: Any) -> None:
         node.take_up()
         node.open()
     else:
-        worker.resumed = node.left is not None
+        worker.resumed = node.left is not None or node.plan.again
         worker.setup()
         node.take_up()
     node.line.tell(Ready(node.plan.stage))

@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import msgspec
 import zmq
 
 from pipeline.clock import NS_PER_S, unix_ns
@@ -171,6 +172,7 @@ class _Run:
         self._state.load_s = time.monotonic() - self._state.started_at
         self._go_at = time.monotonic()
         self._gone = True
+        self._crew.all_heard()  # who was ready had nothing to say while it waited for the others
         self._tell_all(Go())
         return True
 
@@ -354,7 +356,8 @@ class _Run:
             f"({count} of {RESTARTS} times within {RESTARTS_WITHIN_S:g} s)"
         )
         self._note(Incident(stage, "restart", text, {"count": count}), log)
-        self._crew.start(next(plan for plan in self._plans if plan.stage == stage))
+        plan = next(plan for plan in self._plans if plan.stage == stage)
+        self._crew.start(msgspec.structs.replace(plan, again=True))
 
     # end
 

@@ -178,7 +178,7 @@ def test_a_stage_that_hangs_is_replaced(
     program: Program, tmp_path: Path, gallery: Path, unbroken: Path
 ) -> None:
     out = tmp_path / "out"
-    program.start(*replay(out, gallery, "--set", "run.hang_s=3"))
+    program.start(*replay(out, gallery, "--set", "run.hang_s=5"))
     program.wait_for(lambda: rows(out) > 60)
     program.stages()["sequence"].send_signal(signal.SIGSTOP)
     assert program.wait() == 0, program.output

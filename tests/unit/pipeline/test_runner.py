@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import zmq
@@ -191,6 +192,19 @@ def test_messages_pass_in_order_with_their_spans(
     finished = bench.event(plans.Finished)
     assert finished.stats.frames == 2 and finished.ended == {"cam0": ""}
     assert stage.closed
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_who_takes_a_place_knows_it_although_nothing_was_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """A sink must not mistake the folder of its own run for that of another."""
+    bench.plan = msgspec.structs.replace(bench.plan, again=again)
+    stage = Fake()
+    bench.start(stage, monkeypatch)
+    bench.event(plans.Ready)
+    assert stage.resumed is again
+    bench.order(plans.Abort())
 
 
 def test_a_bad_frame_is_counted_and_passed_over(
