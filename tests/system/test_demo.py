@@ -31,7 +31,7 @@ def test_enrol_name_rename_forget(program: Program, tmp_path: Path) -> None:
     assert program.run(*learn, "--end", 4.1) == 1, "the name is taken"
     assert "--add" in program.output
     found = ("replay", "--source", CLIP_B, "--gallery", gallery, "--out", tmp_path / "o")
-    assert program.run(*found) == 0, program.output
+    assert program.run(*found, "--end", 6) == 0, program.output
     events = [json.loads(line) for line in (tmp_path / "o/events.jsonl").read_text().splitlines()]
     named = {event["track_id"] for event in events if event.get("name") == "Zoë"}
     assert named, "somebody of camera B is the one from camera A"

@@ -26,8 +26,15 @@ def assert_playable(path: Path) -> None:
         assert sum(1 for _ in video.decode(video=0)) > 0
 
 
-@pytest.mark.parametrize("placement", ["processes", "threads"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "placement"),
+    [
+        (signal.SIGINT, "processes"),
+        (signal.SIGTERM, "threads"),
+        pytest.param(signal.SIGINT, "threads", marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, "processes", marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_the_run_in_order(
     program: Program, tmp_path: Path, number: signal.Signals, placement: str
 ) -> None:
