@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -21,6 +22,9 @@ SUSPENDED_S = 2.0
 # Loading libraries ahead takes some seconds of a core. A camera is watched for long; a recording
 # that takes less than this is over before anything dies.
 SPARE_AFTER_LIVE_S, SPARE_AFTER_S = 2.0, 30.0
+
+
+log = logging.getLogger("supervisor")
 
 
 class Crew:
@@ -48,6 +52,7 @@ class Crew:
         self._spare_after_s = SPARE_AFTER_LIVE_S if live else SPARE_AFTER_S
         self._workers: dict[str, Worker] = {}
         self._spare: Spare | None = None
+        self._spare_wanted = config.run.spare
         self._heard_at: dict[str, float] = {}
         self._died_at: dict[str, float] = {}
         self._turned_at = time.monotonic()
@@ -120,9 +125,13 @@ class Crew:
 
     def warm_up_spare(self, working_s: float) -> None:
         """Load the libraries that a stage in place of another needs, once the run has got going."""
-        wanted = self._spare is None and self._config.run.spare
-        if wanted and working_s > self._spare_after_s:
+        if not self._spare_wanted or working_s <= self._spare_after_s:
+            return
+        self._spare_wanted = False
+        try:
             self._spare = Spare(self._config)
+        except OSError as error:
+            log.warning("there is no spare process, a replacement will take longer: %s", error)
 
     def measure_memory(self) -> None:
         """Note each process's memory, twice a second."""

@@ -118,6 +118,12 @@ class Progress(msgspec.Struct, tag=True):
     stats: StageStats
 
 
+class Ending(msgspec.Struct, tag=True):
+    """A source has ended, and what is to be done for that may take long (files are finished)."""
+
+    stage: str
+
+
 class Log(msgspec.Struct, tag=True):
     """A line for the log."""
 
@@ -169,7 +175,7 @@ class Finished(msgspec.Struct, tag=True):
     """Why each source ended, "" for a plain end."""
 
 
-Event = Ready | Opened | Progress | Log | Incident | StopWanted | Failed | Finished
+Event = Ready | Opened | Progress | Ending | Log | Incident | StopWanted | Failed | Finished
 
 
 class Go(msgspec.Struct, tag=True):

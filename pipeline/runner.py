@@ -11,9 +11,11 @@ import ctypes
 import importlib
 import logging
 import os
+import random
 import signal
 import sys
 import threading
+import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +38,8 @@ from pipeline.source_node import SourceNode
 from pipeline.stage_node import StageNode
 
 PR_SET_PDEATHSIG = 1
+AUTOGROUP = Path("/proc/self/autogroup")
+SESSION_S = 5.0
 # `ps` shows a stage's process as this and its name.
 PROCESS_NAME = "gait-"
 
@@ -177,13 +181,31 @@ def make_way(nice: int) -> None:
 
 
 def make_session_way(nice: int) -> None:
-    """Let other sessions have the processor before this one.
+    """Let other sessions have the processor before this one, from some tenths of a second on.
 
     Where Linux shares it out by session first (autogroups), a process's niceness counts only
     among those of its own session, and each of our processes has one to itself.
     """
-    with suppress(OSError):
-        Path("/proc/self/autogroup").write_text(str(nice), encoding="ascii")
+    threading.Thread(target=_tell_session, args=(nice,), name="session", daemon=True).start()
+
+
+def _tell_session(nice: int) -> None:
+    deadline, wanted = time.monotonic() + SESSION_S, str(nice).encode()
+    while time.monotonic() < deadline:
+        try:
+            said = AUTOGROUP.read_bytes().split()
+            if not said or said[-1] == wanted:
+                return
+            group = os.open(AUTOGROUP, os.O_WRONLY)
+            try:
+                os.write(group, wanted)
+            finally:
+                os.close(group)
+        except BlockingIOError:
+            # Ten of these a second are taken from everybody together, and our stages come at once.
+            time.sleep(random.uniform(0.05, 0.15))
+        except OSError:
+            return  # sessions do not count here, or this one may not have what it asks for
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ import psutil
 
 from pipeline.config import PipelineConfig
 from pipeline.graph import STAGES, stage_spec
+from pipeline.planning import MAKE_WAY
 from pipeline.plans import NodePlan, decode_plan, encode_plan
 from pipeline.runner import (
     build_config,
@@ -39,7 +40,7 @@ from pipeline.runner import (
 MAX_MESSAGE_BYTES = 1 << 18
 MAX_FDS = 64
 LOOK_EVERY_S = 0.05
-LOADING_NICE = 5
+LOADING_NICE = 5  # more than the stages that make way for others
 # What `ps` shows it as, once it is of use.
 SPARE_NAME = "gait spare"
 ANSWER_S = 2.0
@@ -52,25 +53,32 @@ class Spare:
 
     Args:
         config: what the stages will be made with, so that only what they need is loaded.
+
+    Raises:
+        OSError: no process or no socket is to be had.
     """
 
     def __init__(self, config: PipelineConfig) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket = ours
         self._exits: dict[int, int] = {}
         self._warm = False
         stages = {spec.name: config.stages[spec.name].model_dump(mode="json") for spec in STAGES}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.spare", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-            env=child_environment(),
-            start_new_session=True,
-        )
-        theirs.close()
-        ours.send(json.dumps(stages).encode())
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self._socket.send(json.dumps(stages).encode())  # it waits there to be read
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.spare", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=child_environment(),
+                start_new_session=True,
+            )
+        except OSError:
+            self._socket.close()
+            raise
+        finally:
+            theirs.close()
 
     @property
     def pid(self) -> int:
@@ -149,12 +157,15 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     stages = json.loads(line.recv(MAX_MESSAGE_BYTES))
-    loading = threading.Thread(target=_load, args=(stages,), name="loading")
+    loaded = threading.Event()
+    loading = threading.Thread(target=_load, args=(stages, loaded), name="loading")
     loading.start()
     while loading.is_alive():
         loading.join(LOOK_EVERY_S)
         if _ended(line):
             os._exit(0)
+    if not loaded.is_set():
+        os._exit(1)  # what it was to be of use for has failed
     name_process(SPARE_NAME)
     _answer(line, {"warm": True})
     children: set[int] = set()
@@ -186,12 +197,13 @@ def _ended(line: socket.socket) -> bool:
         return False
 
 
-def _load(stages: dict[str, dict[str, Any]]) -> None:
+def _load(stages: dict[str, dict[str, Any]], loaded: threading.Event) -> None:
     """Import what the stages need, while the stages themselves are served first."""
+    nice = min(max(os.nice(0), MAKE_WAY) + LOADING_NICE, 19)
     # On Linux this is the thread's alone, and the session's: copies are made by the main thread,
     # each in a session of its own.
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICE)
-    make_session_way(LOADING_NICE)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+    make_session_way(nice)
     for name, config in stages.items():
         module = importlib.import_module(stage_spec(name).module)
         preload = getattr(module, "preload", None)
@@ -200,6 +212,7 @@ def _load(stages: dict[str, dict[str, Any]]) -> None:
                 preload(build_config(name, config))
             except Exception as error:  # noqa: BLE001 - a stage of which this is true has failed
                 log.info("%s is not loaded beforehand: %s", name, error)
+    loaded.set()
 
 
 def _become_stage(content: bytes, fds: Sequence[int]) -> None:

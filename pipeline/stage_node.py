@@ -18,6 +18,7 @@ from pipeline.graph import LAST_TOPIC, topic_spec
 from pipeline.messages import EndOfStream, Frame, Output, Release, Span, StreamStart
 from pipeline.node import Node
 from pipeline.plans import (
+    Ending,
     Incident,
     NodePlan,
     StageStats,
@@ -70,6 +71,13 @@ class StageNode(Node):
         self._unkept = 0  # messages taken since the last snapshot
         self._kept_ns = self._keeping_ns = 0  # when that was, and what it took
         self._suspect = self.snapshots.left_mark() if self.snapshots is not None else None
+        # Up to here messages are handled one by one, so that the mark names the one that kills: it
+        # may be any of those that were handled with the one that was marked.
+        self._alone_until = (
+            {self.receivers[self._suspect.link]: self._suspect.number + stage.batch_limit}
+            if self._suspect is not None
+            else {}
+        )
         self._free_ns = 0  # since when nothing keeps this stage from taking a message
         self._left_ns = 0  # when it was done with the message whose output is on its way out
         self._spans: SpanWriter | None = None
@@ -256,6 +264,7 @@ class StageNode(Node):
         if seen < len(self.receivers):
             return
         self.where = f"end of source {end.source_id}"
+        self.line.tell(Ending(self.plan.stage))
         self._answer(self.stage.end(end.source_id), ())
         self._send(pack(end))
         self._later(lambda: self._mark_ended(end))
@@ -267,8 +276,8 @@ class StageNode(Node):
     def _gathered(self, receiver: Receiver, first: Delivery) -> list[Delivery]:
         """Return `first` and what the stage may handle with it; see `BatchingStage`."""
         deliveries = [first]
-        if self._suspect is not None:
-            return deliveries  # one by one, so that the mark names the one that kills
+        if self._suspect is not None or first.number <= self._alone_until.get(receiver, 0):
+            return deliveries
         carries = topic_spec(receiver.topic).carries
         deadline_ns = 0
         while (

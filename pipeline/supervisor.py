@@ -33,6 +33,7 @@ from pipeline.graph import STAGES
 from pipeline.planning import clear_dead_runs, plan_run, run_dir, shared_memory
 from pipeline.plans import (
     Abort,
+    Ending,
     Event,
     Failed,
     Finished,
@@ -59,6 +60,10 @@ CLOSE_TIMEOUT_S = 0.5
 SINK_CLOSE_TIMEOUT_S = 10.0
 # After the last frame a sink may be silent for this many times as long: it finishes large files.
 END_PATIENCE = 20
+# A message during which a stage hangs is passed over after some times (`recovery.DEATHS`). A stage
+# that hangs more often without getting any further ends the run.
+HANGS_IN_VAIN = 3
+LAST_WORDS_S = 0.05
 
 log = logging.getLogger("supervisor")
 
@@ -128,6 +133,9 @@ class _Run:
         self._gone = False  # whether everyone was told to begin
         self._budget = RestartBudget()
         self._untold: dict[str, list[Incident]] = {}  # to sinks that are being replaced
+        self._told: dict[str, list[Incident]] = {}  # to sinks that have not spoken since
+        self._ending: set[str] = set()  # at work on the end of a source
+        self._hangs: dict[str, tuple[int, int]] = {}  # frames at the last one; how many at those
         # Failures of stages that may be started again, until their processes are gone.
         self._failures: dict[str, StageFailedError] = {}
 
@@ -225,10 +233,14 @@ class _Run:
             state.opened[event.source_id] = event
             return
         self._crew.heard(event.stage)
+        self._told.pop(event.stage, None)
+        self._ending.discard(event.stage)
         if isinstance(event, Ready):
             self._take_ready(event.stage)
         elif isinstance(event, Progress):
             self._note_stats(event.stage, event.stats)
+        elif isinstance(event, Ending):
+            self._ending.add(event.stage)
         elif isinstance(event, Log):
             logging.getLogger(event.stage).log(event.level, "%s", event.text)
         elif isinstance(event, Incident):
@@ -287,11 +299,14 @@ class _Run:
             for spec in STAGES:
                 if spec.writes is None and spec.name in self._ready:
                     self._tell(spec.name, incident)
+                    self._told.setdefault(spec.name, []).append(incident)
                 elif spec.writes is None:
                     self._untold.setdefault(spec.name, []).append(incident)
 
     def _note_stats(self, stage: str, stats: StageStats) -> None:
-        self._state.stats[stage] = stats
+        known = self._state.stats.get(stage)
+        if known is None or stats.frames >= known.frames or stage in self._finished:
+            self._state.stats[stage] = stats  # who does work again does not count it again
         if stage == "detect" and stats.frames and self._state.first_frame_s is None:
             self._state.first_frame_s = time.monotonic() - self._state.started_at
 
@@ -303,7 +318,8 @@ class _Run:
             if self._crew.alive(stage):
                 self._look_at(stage)
                 continue
-            while self._control.poll(0):  # its last words may still be on the way
+            deadline = time.monotonic() + LAST_WORDS_S  # its last words may still be on the way
+            while stage not in self._finished and self._control.poll(_left_ms(deadline)):
                 _, content = self._control.recv_multipart()
                 self._take(decode_event(content))
             if stage not in self._finished:
@@ -316,13 +332,18 @@ class _Run:
         limit_s = self._config.run.hang_s
         if stage not in self._ready:
             limit_s = self._config.run.start_timeout_s
-        elif "source" in self._finished:
+        elif "source" in self._finished or stage in self._ending:
             limit_s *= END_PATIENCE
         silent_s = self._crew.silent_s(stage)
         if silent_s > limit_s:
+            self._ready.discard(stage)  # it takes nothing in any more
             text = f"{stage} has not been heard of for {silent_s:.1f} s and is killed"
             self._note(Incident(stage, "hang", text, {"silent_s": round(silent_s, 3)}), log)
             self._crew.kill(stage)
+            stats = self._state.stats.get(stage)
+            frames = stats.frames if stats else 0
+            before, times = self._hangs.get(stage, (-1, 0))
+            self._hangs[stage] = frames, times + 1 if frames == before else 1
 
     def _may_replace(self) -> bool:
         """Whether a stage that ends now would be started again."""
@@ -337,8 +358,13 @@ class _Run:
         """Start a stage again that has died, or end the run with its reason."""
         failure = self._failures.pop(stage, None) or self._crew.how_it_ended(stage)
         count = self._budget.take(stage, time.monotonic()) if self._may_replace() else None
-        if count is None:
-            if self._may_replace():
+        in_vain = self._hangs.get(stage, (0, 0))[1] > HANGS_IN_VAIN
+        if count is None or in_vain:
+            if in_vain:
+                failure.hint = (
+                    f"it hung {HANGS_IN_VAIN + 1} times at the same place; see run.hang_s"
+                )
+            elif self._may_replace():
                 failure.hint = (
                     f"it was started again {RESTARTS} times within {RESTARTS_WITHIN_S:g} s; "
                     "what it said last is below"
@@ -351,6 +377,8 @@ class _Run:
         restarts = self._state.restarts
         restarts[stage] = restarts.get(stage, 0) + 1
         self._ready.discard(stage)
+        self._ending.discard(stage)
+        self._untold[stage] = [*self._told.pop(stage, []), *self._untold.pop(stage, [])]
         text = (
             f"{failure.message}; it is started again and goes on from its snapshot "
             f"({count} of {RESTARTS} times within {RESTARTS_WITHIN_S:g} s)"
@@ -411,6 +439,10 @@ class _Run:
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
+
+
+def _left_ms(deadline: float) -> int:
+    return max(0, round(1000 * (deadline - time.monotonic())))
 
 
 def describe_failure(error: GaitError) -> str:

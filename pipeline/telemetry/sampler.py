@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -115,16 +116,20 @@ class _Gpu:
             self._handles = []
 
     def shares(self) -> list[float]:
-        return [
-            round(self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100, 2)
-            for handle in self._handles
-        ]
+        shares = []
+        for handle in self._handles:
+            # A part of a GPU (MIG) has no utilisation of its own, and some drivers tell none.
+            with suppress(self._nvml.NVMLError):
+                used = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu
+                shares.append(round(used / 100, 2))
+        return shares
 
     def memory_mb(self) -> dict[int, float]:
         found: dict[int, float] = {}
         for handle in self._handles:
-            for each in self._nvml.nvmlDeviceGetComputeRunningProcesses(handle):
-                found[each.pid] = found.get(each.pid, 0.0) + (each.usedGpuMemory or 0) / MB
+            with suppress(self._nvml.NVMLError):
+                for each in self._nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+                    found[each.pid] = found.get(each.pid, 0.0) + (each.usedGpuMemory or 0) / MB
         return found
 
 

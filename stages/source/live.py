@@ -172,8 +172,9 @@ class NewestFrame:
 
     @property
     def lost(self) -> bool:
-        """Whether the source is lost and being tried again."""
-        return self._loss is not None
+        """Whether the source is lost and being tried again, or not open yet."""
+        opening = self._timeout_s is not None and self._reading.facts is None
+        return self._loss is not None or opening
 
     @property
     def dropped(self) -> int:
