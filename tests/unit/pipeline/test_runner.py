@@ -18,6 +18,7 @@ from pipeline.errors import FrameError, InputError
 from pipeline.messages import Bodies, EndOfStream, Frame, Output, People, Stamp, StreamStart
 from pipeline.stage import StageBase
 from pipeline.transport import FrameStore, Receiver, Sender, create_store_fd
+from pipeline.transport.snapshots import SnapshotFile
 from pipeline.transport.wire import Encoded, Kind, pack
 
 START = StreamStart("cam0", "a film", (4, 3), 25.0, 2, False, 0)
@@ -161,6 +162,26 @@ def test_live_messages_that_wait_are_handled_together(
     assert stage.batches == [[0, 1]]
     stats = bench.event(plans.Finished).stats
     assert (stats.frames, stats.bad_frames) == (2, int(bad == 1))
+
+
+def test_after_a_death_messages_are_handled_one_by_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark names the first of a batch, and any of it may be the one that kills."""
+    snapshots = create_store_fd("body-snapshot")
+    SnapshotFile(snapshots).mark(0, 1, 0)
+    bench.plan = msgspec.structs.replace(bench.plan, snapshots=snapshots)
+    stage = Batching()
+    bench.start(stage, monkeypatch)
+    bench.event(plans.Ready)
+    bench.order(plans.Go())
+    live = replace(START, live=True)
+    bench.send(live, people(0), people(1), EndOfStream("cam0", 1))
+    stage.all_sent.set()
+    bench.answers(4)
+    bench.event(plans.Finished)
+    os.close(snapshots)
+    assert stage.batches == []
 
 
 def test_recorded_messages_are_handled_one_by_one(
