@@ -26,7 +26,6 @@ import psutil
 
 from pipeline.config import PipelineConfig
 from pipeline.graph import STAGES, stage_spec
-from pipeline.planning import MAKE_WAY
 from pipeline.plans import NodePlan, decode_plan, encode_plan
 from pipeline.runner import (
     build_config,
@@ -40,7 +39,8 @@ from pipeline.runner import (
 MAX_MESSAGE_BYTES = 1 << 18
 MAX_FDS = 64
 LOOK_EVERY_S = 0.05
-LOADING_NICE = 5  # more than the stages that make way for others
+# A third of what a stage gets: with less it would not be ready for minutes of a camera's run.
+LOADING_NICE = 5
 # What `ps` shows it as, once it is of use.
 SPARE_NAME = "gait spare"
 ANSWER_S = 2.0
@@ -199,7 +199,7 @@ def _ended(line: socket.socket) -> bool:
 
 def _load(stages: dict[str, dict[str, Any]], loaded: threading.Event) -> None:
     """Import what the stages need, while the stages themselves are served first."""
-    nice = min(max(os.nice(0), MAKE_WAY) + LOADING_NICE, 19)
+    nice = min(os.nice(0) + LOADING_NICE, 19)
     # On Linux this is the thread's alone, and the session's: copies are made by the main thread,
     # each in a session of its own.
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
