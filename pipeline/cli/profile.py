@@ -177,8 +177,8 @@ def _report(
     samples = [each for each in sampler.samples if each["at_ns"] >= begin_ns]
     summary = build_summary(state, config.to_dict())
     early = [each for each in sampler.samples if each["at_ns"] < begin_ns]
-    before = early[-1]["stages"]["source"]["dropped"] if early else 0
-    dropped = summary["frames_dropped"] - before
+    before = early[-1]["stages"]["source"] if early else {"dropped": 0, "stale": 0}
+    dropped = summary["frames_dropped"] - before["dropped"]
     asked = {
         "source": _label(args, summary),
         "rate_hz": args.rate,
@@ -189,7 +189,7 @@ def _report(
         "title": f"Profile of {asked['source']}",
         "asked": asked,
         **profile_findings(timeline, samples, cores=cores_allowed(), dropped=dropped, paced=paced),
-        "drops": _drops(summary, dropped),
+        "drops": _drops(summary, dropped, before["stale"]),
         "incidents": summary["incidents"],
         "load_s": summary["load_s"],
         "first_frame_s": summary["first_frame_s"],
@@ -216,15 +216,20 @@ def _label(args: argparse.Namespace, summary: dict[str, Any]) -> str:
     return next((each["label"] for each in summary["sources"].values()), "")
 
 
-def _drops(summary: dict[str, Any], dropped: int) -> list[dict[str, Any]]:
-    stale = int(summary["stages"].get("source", {}).get("stale", 0))
+def _drops(summary: dict[str, Any], dropped: int, stale_before: int) -> list[dict[str, Any]]:
+    """What was left out and why; of the frames dropped, those of the warm-up are not counted."""
+    stale = int(summary["stages"].get("source", {}).get("stale", 0)) - stale_before
     return [
         {
             "what": "frames",
-            "count": max(0, dropped - stale),
+            "count": dropped - stale,
             "reason": "a newer one came before the pipeline had room (warm-up left out)",
         },
-        {"what": "frames", "count": stale, "reason": "they came late, out of a buffer"},
+        {
+            "what": "frames",
+            "count": stale,
+            "reason": "they came late, out of a buffer (warm-up left out)",
+        },
         {"what": "frames", "count": summary["bad_frames"], "reason": "a stage could not read them"},
         {
             "what": "messages",

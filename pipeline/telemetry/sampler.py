@@ -21,8 +21,9 @@ class Sampler:
     Attributes:
         samples: `at_ns` (monotonic clock), `busy_cores` (of the whole machine, other programs too),
             and for each stage and the supervisor `cores` (processor time a second), `memory_mb`,
-            `frames`, `dropped`, `queues` (messages under way to each reader) and, where a GPU is
-            used, `gpu_memory_mb`; `gpu_share` (of the time) stands for each GPU of the machine.
+            `frames`, `dropped`, `stale` (of those dropped, what came late), `queues` (messages
+            under way to each reader) and, where a GPU is used, `gpu_memory_mb`; `gpu_share` (of
+            the time) stands for each GPU of the machine.
     """
 
     def __init__(self) -> None:
@@ -60,6 +61,7 @@ class Sampler:
                 "memory_mb": None if shared else memory_mb,
                 "frames": stats.frames if stats else 0,
                 "dropped": stats.dropped if stats else 0,
+                "stale": stats.report.get("stale", 0) if stats else 0,
                 "queues": dict(stats.queues) if stats else {},
                 **({"gpu_memory_mb": gpu_mb[pid]} if pid in gpu_mb else {}),
             }
