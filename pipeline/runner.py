@@ -11,11 +11,9 @@ import ctypes
 import importlib
 import logging
 import os
-import random
 import signal
 import sys
 import threading
-import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
@@ -34,12 +32,11 @@ from pipeline.plans import (
     Ready,
     decode_plan,
 )
+from pipeline.priority import own_nice, set_session_nice
 from pipeline.source_node import SourceNode
 from pipeline.stage_node import StageNode
 
 PR_SET_PDEATHSIG = 1
-AUTOGROUP = Path("/proc/self/autogroup")
-SESSION_S = 5.0
 # `ps` shows a stage's process as this and its name.
 PROCESS_NAME = "gait-"
 
@@ -111,8 +108,8 @@ def _live(node: SourceNode | StageNode, worker: Any) -> None:
         node.take_up()
     node.line.tell(Ready(node.plan.stage))
     node.line.wait_for_go()
-    if node.plan.nice:
-        make_way(node.plan.nice)
+    if node.plan.nice and isinstance(node, StageNode):
+        node.make_way()
     node.run()
 
 
@@ -156,7 +153,7 @@ def run_process(plan: NodePlan) -> bool:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     name_process(f"{PROCESS_NAME}{plan.stage}")
-    make_session_way(os.nice(0))
+    set_session_nice(own_nice())
     handler = ControlLogHandler()
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     context: Context = zmq.Context()
@@ -169,43 +166,6 @@ def name_process(name: str) -> None:
     """Let `ps` and `top` tell the stages apart; where that cannot be done, they do without."""
     with suppress(OSError):
         Path("/proc/self/comm").write_text(name[:15], encoding="ascii")
-
-
-def make_way(nice: int) -> None:
-    """Let others have the processor before this process, as the command `nice` counts it."""
-    least = min(os.nice(0) + nice, 19)
-    for thread in Path("/proc/self/task").iterdir():
-        with suppress(OSError):  # it may have ended
-            os.setpriority(os.PRIO_PROCESS, int(thread.name), least)
-    make_session_way(least)
-
-
-def make_session_way(nice: int) -> None:
-    """Let other sessions have the processor before this one, from some tenths of a second on.
-
-    Where Linux shares it out by session first (autogroups), a process's niceness counts only
-    among those of its own session, and each of our processes has one to itself.
-    """
-    threading.Thread(target=_tell_session, args=(nice,), name="session", daemon=True).start()
-
-
-def _tell_session(nice: int) -> None:
-    deadline, wanted = time.monotonic() + SESSION_S, str(nice).encode()
-    while time.monotonic() < deadline:
-        try:
-            said = AUTOGROUP.read_bytes().split()
-            if not said or said[-1] == wanted:
-                return
-            group = os.open(AUTOGROUP, os.O_WRONLY)
-            try:
-                os.write(group, wanted)
-            finally:
-                os.close(group)
-        except BlockingIOError:
-            # Ten of these a second are taken from everybody together, and our stages come at once.
-            time.sleep(random.uniform(0.05, 0.15))
-        except OSError:
-            return  # sessions do not count here, or this one may not have what it asks for
 
 
 def main() -> None:

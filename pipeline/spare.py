@@ -27,11 +27,11 @@ import psutil
 from pipeline.config import PipelineConfig
 from pipeline.graph import STAGES, stage_spec
 from pipeline.plans import NodePlan, decode_plan, encode_plan
+from pipeline.priority import set_session_nice
 from pipeline.runner import (
     build_config,
     child_environment,
     die_with,
-    make_session_way,
     name_process,
     run_process,
 )
@@ -203,7 +203,7 @@ def _load(stages: dict[str, dict[str, Any]], loaded: threading.Event) -> None:
     # On Linux this is the thread's alone, and the session's: copies are made by the main thread,
     # each in a session of its own.
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
-    make_session_way(nice)
+    set_session_nice(nice)
     for name, config in stages.items():
         module = importlib.import_module(stage_spec(name).module)
         preload = getattr(module, "preload", None)

@@ -24,6 +24,7 @@ from pipeline.plans import (
     StageStats,
     StopWanted,
 )
+from pipeline.priority import MakingWay
 from pipeline.recovery import (
     AT_LEAST_EVERY,
     COST_SHARE,
@@ -80,6 +81,7 @@ class StageNode(Node):
         )
         self._free_ns = 0  # since when nothing keeps this stage from taking a message
         self._left_ns = 0  # when it was done with the message whose output is on its way out
+        self._way: MakingWay | None = None
         self._spans: SpanWriter | None = None
         if plan.spans:
             keep_bytes = self.left.spans_bytes if self.left is not None else 0
@@ -102,6 +104,10 @@ class StageNode(Node):
             self._keep(idle=not ready)
         self._keep(idle=True)
         self.wait_until_safe()
+
+    def make_way(self) -> None:
+        """Let other processes have the processor first from now on, as far as work allows it."""
+        self._way = MakingWay(self.plan.nice, self.stats.busy_ns)
 
     def attend(self) -> None:
         """As every node, and tell the stage what has happened to the run."""
@@ -315,6 +321,8 @@ class StageNode(Node):
         self._left_ns = span.leave_ns
         self.service.add(span.leave_ns - enter_ns)
         self.stats.busy_ns += span.leave_ns - enter_ns
+        if self._way is not None:
+            self._way.look(self.stats.busy_ns, span.leave_ns)
         for delivery, outputs in zip(deliveries, answers, strict=True):
             message = delivery.message
             spans = (*message.spans, span)

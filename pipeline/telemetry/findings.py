@@ -14,6 +14,8 @@ PROFILE_VERSION = 1
 PACED_FROM = 0.85
 # The machine is used up when so much of the cores is busy.
 CORES_FROM = 0.9
+# With so much of them taken by other programs, how busy a stage is tells how long it waits for one.
+OTHERS_FROM = 0.25
 SOURCE = "source"
 
 RELIEF = {
@@ -98,18 +100,21 @@ def bottleneck(
     ours = float(np.median([each["run_cores"] for each in samples])) if samples else 0.0
     all_busy = float(np.median([each["busy_cores"] for each in samples])) if samples else 0.0
     used = f"the run uses {ours:.1f} of {cores} cores"
-    if all_busy - ours > 0.1 * cores:
-        used += f", other programs {all_busy - ours:.1f}"
+    others = all_busy - ours
+    if others > 0.1 * cores:
+        used += f", other programs {others:.1f}"
     full = all_busy >= CORES_FROM * cores
+    crowded = full and others >= OTHERS_FROM * cores
     keeps_up = paced and not dropped
     if keeps_up:
         limited, by = False, "source"
         said = f"Nothing limits the run at this rate: no frame was dropped. {busy}; {used}."
-    elif full and share < PACED_FROM:
+    elif crowded or (full and share < PACED_FROM):
         limited, by = True, "cores"
+        more = "fewer programs beside it, more cores" if crowded else "more cores"
         said = (
-            f"The cores are the bottleneck: {used}. {busy}. More cores, or less work: "
-            f"{RELIEF[first]}."
+            f"The cores are the bottleneck: {used}. {busy}. What would relieve it: {more}, or less "
+            f"work: {RELIEF[first]}."
         )
     else:
         limited, by = True, "stage"

@@ -22,7 +22,9 @@ def test_a_profile_of_a_recording(program: Program, tmp_path: Path) -> None:
     assert program.run(*said, "--set", "source.end_s=3.5") == 0, program.output
     found = json.loads((out / "latency.json").read_text("utf-8"))
     assert list(found["stages"]) == STAGE_NAMES
-    assert found["bottleneck"]["stage"] == "detect"
+    # Which it is depends on what else the machine does; that it follows from the figures does not.
+    busiest = max(STAGE_NAMES, key=lambda name: found["stages"][name]["busy_share"])
+    assert found["bottleneck"]["stage"] == busiest and found["bottleneck"]["limited"]
     assert found["bottleneck"]["sentence"] in " ".join(program.output.split())
     assert found["frames"] > 20 and found["frames_dropped"] == 0
     for stage in STAGE_NAMES:

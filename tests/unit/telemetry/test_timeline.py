@@ -63,6 +63,7 @@ def test_warm_up_and_ways_that_break_off_are_left_out() -> None:
     ("work_ms", "dropped", "busy", "by", "said"),
     [
         (24.0, 9, 1.0, "stage", "Detect is the bottleneck: detect is at work 9"),
+        (24.0, 9, 2.0, "cores", "The cores are the bottleneck: the run uses 1.0 of 2 cores, other"),
         (10.0, 9, 2.0, "cores", "The cores are the bottleneck: the run uses 1.0 of 2 cores, other"),
         (10.0, 0, 1.0, "source", "Nothing limits the run at this rate"),
     ],
