@@ -6,6 +6,7 @@ has cores. `python -m benchmarks.pipeline --source vtest.avi --repeats 3`
 
 With `--cameras 1 2 4 8`: so many live runs side by side, each of a camera of its own at a low rate,
 and what a frame costs beyond the models' own time (waiting and transport, of all stages together).
+The limit is that many of ZeroMQ's bare hops, at the rate of one camera on the idle machine.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bare_hop import bare_hop_ms
 from benchmarks.harness import machine_facts, spread, write_results
+from pipeline.graph import STAGES
 from pipeline.runner import child_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -112,6 +115,9 @@ def _ours(args: argparse.Namespace, out: Path) -> dict[str, float]:
 
 def _measure_cameras(args: argparse.Namespace) -> None:
     results: dict[str, Any] = {"machine": machine_facts(), "rate_hz": args.rate}
+    bare_ms, hops = bare_hop_ms(args.rate), len(STAGES) - 1
+    results["bare_hops_ms"] = round(hops * bare_ms, 2)
+    print(f"the limit: {hops} bare hops of {bare_ms:.2f} ms, {hops * bare_ms:.2f} ms")
     columns = ("cameras", "frames/s", "dropped", "p50 ms", "p95 ms", "beyond models", "cores", "MB")
     print("".join(f"{column:>15}" for column in columns))
     for count in args.cameras:
