@@ -32,7 +32,7 @@ class MakingWay:
     """
 
     def __init__(self, nice: int, busy_ns: int = 0) -> None:
-        self._usual = own_nice()
+        self._usual = os.nice(0)
         self._modest = min(self._usual + nice, LEAST_NICE)
         self._returns = may_return()
         self._looked_ns, self._busy_ns = monotonic_ns(), busy_ns
@@ -67,20 +67,18 @@ class MakingWay:
         set_session_nice(nice)
 
 
-def own_nice() -> int:
-    """Return the niceness of the calling thread."""
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-
 def may_return() -> bool:
     """Whether this process may lower its niceness to what it is now once it has raised it.
 
-    Users without special rights may not. It is tried out by a thread that ends with it.
+    Users without special rights may not. It is tried out by a thread that ends with it. Where it is
+    not known which threads there are, none is to lag behind the others, and the answer is no.
     """
+    if not THREADS.exists():
+        return False
     found: list[bool] = []
 
     def try_it() -> None:
-        thread, usual = threading.get_native_id(), own_nice()
+        thread, usual = threading.get_native_id(), os.nice(0)
         try:
             os.setpriority(os.PRIO_PROCESS, thread, min(usual + 1, LEAST_NICE))
             os.setpriority(os.PRIO_PROCESS, thread, usual)
@@ -97,8 +95,6 @@ def may_return() -> bool:
 
 def set_nice(nice: int) -> None:
     """Set the niceness of every thread of this process; those to come take after these."""
-    if not THREADS.exists():
-        return  # where it is not known which threads there are, no thread is to lag behind others
     for thread in THREADS.iterdir():
         with suppress(OSError):  # it may have ended
             os.setpriority(os.PRIO_PROCESS, int(thread.name), nice)

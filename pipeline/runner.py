@@ -32,7 +32,7 @@ from pipeline.plans import (
     Ready,
     decode_plan,
 )
-from pipeline.priority import own_nice, set_session_nice
+from pipeline.priority import set_session_nice
 from pipeline.source_node import SourceNode
 from pipeline.stage_node import StageNode
 
@@ -153,7 +153,7 @@ def run_process(plan: NodePlan) -> bool:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     name_process(f"{PROCESS_NAME}{plan.stage}")
-    set_session_nice(own_nice())
+    set_session_nice(os.nice(0))
     handler = ControlLogHandler()
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(message)s", force=True)
     context: Context = zmq.Context()

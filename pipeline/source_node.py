@@ -108,8 +108,11 @@ class SourceNode(Node):
     def _pump(self, source_id: str) -> str:
         while True:
             self.attend()
-            for kind, text, facts in self.source.take_incidents():
+            incidents = self.source.take_incidents()
+            for kind, text, facts in incidents:
                 self.line.tell(Incident(self.plan.stage, kind, text, facts))
+            if incidents:
+                self._keep()  # who takes this source's place is not to tell them again
             if self.line.stopping:
                 return "stopped"
             if not self._room():
@@ -163,19 +166,25 @@ class SourceNode(Node):
 
     def _send(self, encoded: Encoded, on_safe: Callable[[], None] | None = None) -> None:
         """Send to all readers; who takes this source's place knows of it before they do."""
-        if self.snapshots is not None:
-            self.snapshots.write(encode_state(self._state_with(encoded)))
+        self._keep(encoded)
         for sender in self.senders:
             sender.send(encoded, on_safe)
 
-    def _state_with(self, encoded: Encoded) -> NodeState:
-        """What is to be gone on from once a message is sent."""
+    def _keep(self, sent: Encoded | None = None) -> None:
+        """Take a snapshot of what is to be gone on from, once a message is sent if there is one."""
+        if self.snapshots is not None:
+            self.snapshots.write(encode_state(self._state_with(sent)))
+
+    def _state_with(self, encoded: Encoded | None) -> NodeState:
         source_id = self._stream.source_id if self._stream is not None else ""
         outputs = {}
         for link, sender in zip(self.plan.outputs, self.senders, strict=True):
-            number = sender.next_number
-            sent = Kept(number, int(encoded.kind), encoded.header, bytes(encoded.blob))
-            outputs[link.receiver] = OutputState(number + 1, (*sender.kept(), sent))
+            number, kept = sender.next_number, sender.kept()
+            if encoded is not None:
+                header, blob = encoded.header, bytes(encoded.blob)
+                kept.append(Kept(number, int(encoded.kind), header, blob))
+                number += 1
+            outputs[link.receiver] = OutputState(number, tuple(kept))
         return NodeState(
             stage=pickle.dumps(self.source.snapshot(), protocol=5),
             inputs={},

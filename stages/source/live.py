@@ -34,6 +34,9 @@ MAX_INCIDENTS = 100
 log = logging.getLogger("source")
 
 
+Incident = tuple[str, str, dict[str, Any]]
+
+
 @dataclass(slots=True)
 class _Loss:
     """A source that is lost: since when, when its last picture came, how large it was."""
@@ -63,6 +66,7 @@ class NewestFrame:
         speed: with `realtime`, how many times as fast as it was recorded.
         timeout_s: how long a read may take until the reader is left behind; None (a recording):
             as long as it likes, and stalls are not told.
+        left: what an earlier process's `snapshot` gave, to go on from.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class NewestFrame:
         facts: Facts,
         speed: float = 1.0,
         timeout_s: float | None = None,
+        left: Any = None,
     ) -> None:
         self._reading = reading
         self._reopen = reopen
@@ -103,7 +108,9 @@ class NewestFrame:
         self.reconnects = 0
         self.stalls = 0
         self.hangs = 0
-        self._incidents: deque[tuple[str, str, dict[str, Any]]] = deque(maxlen=MAX_INCIDENTS)
+        self._incidents: deque[Incident] = deque(maxlen=MAX_INCIDENTS)
+        if left is not None:
+            self._take_up(left)
         self._keeper = threading.Thread(target=self._keep, name="newest-frame", daemon=True)
         if timeout_s is not None:
             # What a camera shows while other stages load is read and thrown away: unread, it would
@@ -137,20 +144,25 @@ class NewestFrame:
         return Position(self._place_ns, None, *counts)
 
     def snapshot(self) -> Any:
-        """The clock and the counts, for `restore` in another process."""
+        """The clock, the counts, and that it is lost, for another process to go on from.
+
+        Its clock is this host's, which both read.
+        """
         # What a recording's reader counts goes with its position.
         damaged = self._earlier_damaged if self.position() is not None else self.damaged
         counts = self._overrun, self.stale, self.reconnects, self.stalls, self.hangs, damaged
-        return self._begin_ns, self._place_ns, self._playback.state(), counts
+        clock = self._begin_ns, self._place_ns, self._playback.state()
+        return clock, counts, self._loss, tuple(self._incidents)
 
-    def restore(self, state: Any) -> None:
-        """Go on by the clock of a snapshot. To be called before the first `read`."""
-        self._clock_ns, self._place_ns, playback, counts = state
+    def _take_up(self, left: Any) -> None:
+        clock, counts, self._loss, untold = left
+        self._clock_ns, self._place_ns, playback = clock
         self._playback.go_on_after(playback)
         self._overrun, self.stale, self.reconnects, self.stalls, self.hangs = counts[:5]
         self._earlier_damaged = counts[5]
+        self._incidents.extend(untold)
 
-    def take_incidents(self) -> list[tuple[str, str, dict[str, Any]]]:
+    def take_incidents(self) -> list[Incident]:
         """Return what happened since this was last asked: kind, sentence, facts."""
         taken = []
         while self._incidents:
@@ -304,7 +316,7 @@ class NewestFrame:
         facts = {"lost_s": lost_s, "size_wh": list(size_wh), "rate_hz": reading.facts.rate_hz}
         self._tell(("source_found", text, facts))
 
-    def _tell(self, incident: tuple[str, str, dict[str, Any]] | None) -> None:
+    def _tell(self, incident: Incident | None) -> None:
         if incident is None:
             return
         kind = incident[0]

@@ -91,9 +91,8 @@ class SourceStage:
             reconnect_s=config.reconnect_s,
             facts=facts,
             timeout_s=config.timeout_s if watched else None,
+            left=self._left[1] if self._left is not None else None,
         )
-        if self._left is not None:
-            self._newest.restore(self._left[1])
         return facts
 
     def read(self, timeout_s: float) -> RawFrame | None:

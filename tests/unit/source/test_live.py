@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 
 import numpy as np
 import pytest
 
+from pipeline.clock import NS_PER_S, monotonic_ns
 from pipeline.errors import SourceError
 from pipeline.messages import Windows
 from pipeline.stage import EndOfSource
@@ -280,3 +282,69 @@ def test_a_lost_recording_is_not_opened_again() -> None:
     newest = NewestFrame(reading, facts=facts, **settings)
     assert Viewer(newest).to_the_end() == "torn"
     newest.close()
+
+
+def test_a_loss_is_told_once_though_its_process_is_replaced() -> None:
+    def away() -> Ticking:
+        raise SourceError("nobody answers")
+
+    first = watch([lambda: Ticking(range(3)), *[away] * 10_000])
+    before = Viewer(first)
+    before.until(lambda: "source_lost" in before.kinds)
+    left = pickle.loads(pickle.dumps(first.snapshot()))
+    lost_ns = monotonic_ns()
+    first.close()
+    time.sleep(0.3)
+    opens = iter([*[away] * 3, lambda: Ticking(range(5), after=over)])
+
+    def reopen() -> Ticking:
+        return next(opens)()
+
+    second = NewestFrame(
+        Reading(reopen),
+        reopen=reopen,
+        realtime=False,
+        loop=False,
+        reconnect_s=60.0,
+        facts=first.facts,
+        timeout_s=60.0,
+        left=left,
+    )
+    after = Viewer(second)
+    after.to_the_end()
+    second.close()
+    assert after.kinds == ["source_found"]
+    longest_s = (monotonic_ns() - lost_ns) / NS_PER_S + PATIENT_S
+    assert 0.25 <= after.incidents[0][2]["lost_s"] <= longest_s
+
+
+def test_the_time_for_a_lost_source_goes_on_though_its_process_is_replaced() -> None:
+    def away() -> Ticking:
+        raise SourceError("nobody answers")
+
+    first = watch([lambda: Ticking(range(3)), *[away] * 10_000])
+    before = Viewer(first)
+    before.until(lambda: "source_lost" in before.kinds)
+    left = first.snapshot()
+    first.close()
+    time.sleep(0.2)
+    again = {"realtime": False, "loop": False, "facts": first.facts, "timeout_s": 60.0}
+    second = NewestFrame(Reading(away), reopen=away, reconnect_s=0.2, left=left, **again)
+    reason = Viewer(second).to_the_end()
+    second.close()
+    assert "not back within 0.2 s" in reason
+
+
+def test_what_a_process_did_not_get_to_tell_the_next_one_does() -> None:
+    first = watch([lambda: Ticking(range(3)), lambda: Ticking(range(5), after=over)])
+    with pytest.raises(EndOfSource):
+        while True:
+            first.read(1.0)
+    left = first.snapshot()
+    first.close()
+    untold = [kind for kind, _, _ in first.take_incidents()]
+    second = watch([lambda: Ticking(range(2), after=over)], left=left)
+    told = Viewer(second)
+    told.to_the_end()
+    second.close()
+    assert told.kinds == untold == ["source_lost", "source_found"]
