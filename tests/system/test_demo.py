@@ -23,6 +23,7 @@ def test_demo_names_all_four(program: Program, tmp_path: Path) -> None:
     assert program.run("demo", "--out", tmp_path / "demo") == 2, "a former demo is not overwritten"
 
 
+@pytest.mark.slow
 def test_enrol_name_rename_forget(program: Program, tmp_path: Path) -> None:
     """What a user does by hand: learn from A, find in B, rename, delete for good."""
     gallery = tmp_path / "people.db"

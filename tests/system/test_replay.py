@@ -61,7 +61,7 @@ def test_replay_loses_nothing_and_writes_everything(first: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        [],
+        pytest.param([], marks=pytest.mark.slow),
         ["run.placement=threads"],
         ["detect.threads=1", "run.max_frames=4", "run.detect_queue=1"],
     ],

@@ -96,7 +96,7 @@ def finished_people(out: Path, kind: str) -> int:
     return len(list(out.glob("train5-*")))
 
 
-@pytest.mark.parametrize("kind", ["silhouettes", "packed"])
+@pytest.mark.parametrize("kind", ["silhouettes", pytest.param("packed", marks=pytest.mark.slow)])
 def test_replay_killed_and_gone_on_with(
     program: Program, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

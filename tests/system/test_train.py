@@ -163,6 +163,7 @@ def test_exception_a_run_is_not_overwritten_unasked(
     assert "already holds a training" in program.output and "--resume" in program.output
 
 
+@pytest.mark.slow
 def test_smoke_two_processes(program: Program, tmp_path: Path, data: Path, recipe: Path) -> None:
     out = tmp_path / "out"
     begin(program, recipe, data, out, "--processes", 2)
