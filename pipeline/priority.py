@@ -15,10 +15,10 @@ AUTOGROUP = Path("/proc/self/autogroup")
 THREADS = Path("/proc/self/task")
 LEAST_NICE = 19
 SESSION_S = 5.0
-# A stage that was at work for more than this share of the last seconds does not keep up with what
-# the others leave it: without other programs none but the slowest works half of the time.
-KEEPS_UP_TO = 0.6
-LOOK_EVERY_NS = NS_PER_S
+# A stage that had nothing to wait for in the last seconds, but for this share, lags behind: those
+# before it wait for it. How long its work takes tells nothing, for that is stretched by others.
+LAGS_BELOW = 0.05
+LOOK_EVERY_NS = 2 * NS_PER_S
 # A stage that needed its own share tries to do without it again after this long.
 TRY_AGAIN_NS = 30 * NS_PER_S
 
@@ -28,30 +28,29 @@ class MakingWay:
 
     Args:
         nice: as the command `nice` counts it, on top of what the process has already.
-        busy_ns: how long the stage has been at work before.
     """
 
-    def __init__(self, nice: int, busy_ns: int = 0) -> None:
+    def __init__(self, nice: int) -> None:
         self._usual = os.nice(0)
         self._modest = min(self._usual + nice, LEAST_NICE)
         self._returns = may_return()
-        self._looked_ns, self._busy_ns = monotonic_ns(), busy_ns
+        self._looked_ns, self._waited_ns = monotonic_ns(), 0
         self._tries_ns = 0
         self.modest = False
         self._be(modest=True)
 
-    def look(self, busy_ns: int, now_ns: int) -> None:
+    def look(self, waited_ns: int, now_ns: int) -> None:
         """Take the own share back if work lags behind, try without it some time later.
 
         Args:
-            busy_ns: how long the stage has been at work so far.
-            now_ns: on the clock that `busy_ns` is counted by.
+            waited_ns: how long the stage has waited for others so far, since it makes way.
+            now_ns: on the clock that `waited_ns` is counted by.
         """
         passed_ns = now_ns - self._looked_ns
         if passed_ns < LOOK_EVERY_NS:
             return
-        lags = busy_ns - self._busy_ns > KEEPS_UP_TO * passed_ns
-        self._looked_ns, self._busy_ns = now_ns, busy_ns
+        lags = waited_ns - self._waited_ns < LAGS_BELOW * passed_ns
+        self._looked_ns, self._waited_ns = now_ns, waited_ns
         if self.modest and lags:
             self._tries_ns = now_ns + TRY_AGAIN_NS
             self._be(modest=False)

@@ -82,6 +82,7 @@ class StageNode(Node):
         self._free_ns = 0  # since when nothing keeps this stage from taking a message
         self._left_ns = 0  # when it was done with the message whose output is on its way out
         self._way: MakingWay | None = None
+        self._waited_ns = 0
         self._spans: SpanWriter | None = None
         if plan.spans:
             keep_bytes = self.left.spans_bytes if self.left is not None else 0
@@ -98,7 +99,11 @@ class StageNode(Node):
             self.attend()
             self._flush()
             # While output waits for credits, no input is taken.
+            begun_ns = monotonic_ns()
             ready = self.await_something(*(() if self._outgoing else self.receivers))
+            self._waited_ns += (now_ns := monotonic_ns()) - begun_ns
+            if self._way is not None:
+                self._way.look(self._waited_ns, now_ns)
             for receiver in ready:
                 self._take(receiver)
             self._keep(idle=not ready)
@@ -107,7 +112,7 @@ class StageNode(Node):
 
     def make_way(self) -> None:
         """Let other processes have the processor first from now on, as far as work allows it."""
-        self._way = MakingWay(self.plan.nice, self.stats.busy_ns)
+        self._way = MakingWay(self.plan.nice)
 
     def attend(self) -> None:
         """As every node, and tell the stage what has happened to the run."""
@@ -321,8 +326,6 @@ class StageNode(Node):
         self._left_ns = span.leave_ns
         self.service.add(span.leave_ns - enter_ns)
         self.stats.busy_ns += span.leave_ns - enter_ns
-        if self._way is not None:
-            self._way.look(self.stats.busy_ns, span.leave_ns)
         for delivery, outputs in zip(deliveries, answers, strict=True):
             message = delivery.message
             spans = (*message.spans, span)

@@ -40,21 +40,21 @@ print(os.nice(0) - usual, wanted - usual if may_return() else 0)
 LAGS = """
 usual = os.nice(0)
 modest = min(usual + 7, 19)
-way = MakingWay(7, busy_ns=10**12)
-now_ns, busy_ns = monotonic_ns(), 10**12
+way = MakingWay(7)
+now_ns, waited_ns = monotonic_ns(), 0
 
 def after(seconds, share):
-    global now_ns, busy_ns
+    global now_ns, waited_ns
     now_ns += int(seconds * 1e9)
-    busy_ns += int(share * seconds * 1e9)
-    way.look(busy_ns, now_ns)
+    waited_ns += int(share * seconds * 1e9)
+    way.look(waited_ns, now_ns)
     session(modest if way.modest else usual)
     if may_return():
         assert os.nice(0) == (modest if way.modest else usual)
     return way.modest
 
-told = [after(1.1, 0.3), after(0.5, 1.0), after(0.6, 1.0), after(2, 0.2)]
-told += [after(29, 0.2), after(1.1, 0.9), after(31, 0.9), after(1.1, 0.1)]
+told = [after(2.1, 0.1), after(1.5, 0.0), after(0.6, 0.0), after(3, 0.8)]
+told += [after(29, 0.2), after(2.1, 0.01), after(31, 0.01), after(2.1, 0.9)]
 print(*map(int, told))
 """
 
@@ -94,7 +94,7 @@ def test_processes_of_several_sessions_make_way_at_once(user: str) -> None:
 
 @pytest.mark.parametrize("user", ["user", "us"])
 def test_a_stage_that_lags_behind_has_its_own_share_for_a_while(user: str) -> None:
-    """Looked at no more than once a second; back after half a minute, when it keeps up."""
+    """Looked at no more than once in two seconds; back after half a minute, when it keeps up."""
     with ready(user, LAGS) as process:
         assert answer(process) == [1, 1, 0, 0, 1, 0, 0, 1]
 
