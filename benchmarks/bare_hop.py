@@ -17,6 +17,7 @@ import zmq
 
 MESSAGE_BYTES = 1000
 COUNT = 30
+START_S = 30.0
 
 
 def bare_hop_ms(rate_hz: float) -> float:
@@ -28,12 +29,17 @@ def bare_hop_ms(rate_hz: float) -> float:
         address = f"ipc://{Path(folder) / 'hop'}"
         context = zmq.Context()
         socket = context.socket(zmq.PULL)
+        socket.setsockopt(zmq.RCVTIMEO, int(1000 * (START_S + 1 / rate_hz)))
         socket.bind(address)
         command = [sys.executable, "-m", "benchmarks.bare_hop", address, str(1 / rate_hz)]
         with subprocess.Popen(command, cwd=Path(__file__).resolve().parents[1]) as sender:
             taken_ms = []
             for _ in range(COUNT):
-                message = socket.recv()
+                try:
+                    message = socket.recv()
+                except zmq.Again:
+                    sender.kill()
+                    raise SystemExit("the bare hop's sender sends nothing: see above") from None
                 taken_ms.append((time.monotonic_ns() - int(message.split()[0])) / 1e6)
         if sender.returncode:
             raise SystemExit("the bare hop's sender failed: see above")

@@ -130,6 +130,7 @@ class Crew:
         self._spare_wanted = False
         try:
             self._spare = Spare(self._config)
+            self._state.spare_pid = self._spare.pid
         except OSError as error:
             log.warning("there is no spare process, a replacement will take longer: %s", error)
 

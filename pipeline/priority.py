@@ -15,10 +15,12 @@ AUTOGROUP = Path("/proc/self/autogroup")
 THREADS = Path("/proc/self/task")
 LEAST_NICE = 19
 SESSION_S = 5.0
-# A stage that had nothing to wait for in the last seconds, but for this share, lags behind: those
-# before it wait for it. How long its work takes tells nothing, for that is stretched by others.
+# A stage that had nothing to wait for, but for this share of the time, as often as that in a row,
+# lags behind: those before it wait for it. How long its work takes tells nothing, for that is
+# stretched by others.
 LAGS_BELOW = 0.05
-LOOK_EVERY_NS = 2 * NS_PER_S
+LOOK_EVERY_NS = NS_PER_S
+LAGS_FROM = 2
 # A stage that needed its own share tries to do without it again after this long.
 TRY_AGAIN_NS = 30 * NS_PER_S
 
@@ -35,7 +37,7 @@ class MakingWay:
         self._modest = min(self._usual + nice, LEAST_NICE)
         self._returns = may_return()
         self._looked_ns, self._waited_ns = monotonic_ns(), 0
-        self._tries_ns = 0
+        self._tries_ns = self._lagged = 0
         self.modest = False
         self._be(modest=True)
 
@@ -49,12 +51,15 @@ class MakingWay:
         passed_ns = now_ns - self._looked_ns
         if passed_ns < LOOK_EVERY_NS:
             return
-        lags = waited_ns - self._waited_ns < LAGS_BELOW * passed_ns
+        idle = waited_ns - self._waited_ns >= LAGS_BELOW * passed_ns
+        self._lagged = 0 if idle else self._lagged + 1
         self._looked_ns, self._waited_ns = now_ns, waited_ns
-        if self.modest and lags:
-            self._tries_ns = now_ns + TRY_AGAIN_NS
-            self._be(modest=False)
-        elif not self.modest and not lags and now_ns >= self._tries_ns:
+        if self._lagged == LAGS_FROM:
+            if self.modest:
+                self._tries_ns = now_ns + TRY_AGAIN_NS
+            self._lagged = 0
+            self._be(modest=False)  # said again if need be: a session's wish may not be heard
+        elif not self.modest and idle and now_ns >= self._tries_ns:
             self._be(modest=True)
 
     def _be(self, *, modest: bool) -> None:
@@ -62,7 +67,6 @@ class MakingWay:
         nice = self._modest if modest else self._usual
         if self._returns:
             set_nice(nice)
-        # A session's may always be taken back.
         set_session_nice(nice)
 
 
@@ -145,8 +149,11 @@ def _tell_session(nice: int) -> bool:
             os.close(group)
     except BlockingIOError:
         return False
+    except PermissionError:
+        # Only few may have more than others, but everybody as much as they.
+        return nice >= 0 or _tell_session(0)
     except OSError:
-        return True  # sessions do not count here, or this one may not have what it asks for
+        return True  # sessions do not count here
     return True
 
 

@@ -24,6 +24,7 @@ class RunState:
         first_frame_s: from the start until the first frame had gone through detection.
         peak_memory_bytes: highest sum of the resident memory of all processes.
         pids: each stage's process, ours where stages are threads.
+        spare_pid: of the process that waits to take a dead one's place, 0 if there is none.
         missing: stages that are loading, for the first time or again.
         memory_bytes: each process's resident memory, ours under `supervisor`.
         restarts: by stage, how often it was started again.
@@ -41,6 +42,7 @@ class RunState:
     wall_s: float = 0.0
     peak_memory_bytes: int = 0
     pids: dict[str, int] = field(default_factory=dict)
+    spare_pid: int = 0
     missing: set[str] = field(default_factory=set)
     memory_bytes: dict[str, int] = field(default_factory=dict)
     restarts: dict[str, int] = field(default_factory=dict)

@@ -19,7 +19,7 @@ class Sampler:
     """Looks twice a second; call it as often as you like.
 
     Attributes:
-        samples: `at_ns` (monotonic clock), `busy_cores` (of the whole machine, other programs too),
+        samples: `at_ns` (monotonic clock), `busy_cores` (of those we may use, other programs too),
             and for each stage and the supervisor `cores` (processor time a second), `memory_mb`,
             `frames`, `dropped`, `stale` (of those dropped, what came late), `queues` (messages
             under way to each reader) and, where a GPU is used, `gpu_memory_mb`; `gpu_share` (of
@@ -47,6 +47,7 @@ class Sampler:
         if os.getpid() not in pids.values():
             pids = {**pids, "supervisor": os.getpid()}
         found = {pid: self._look(pid, passed_s) for pid in set(pids.values())}
+        spare = self._look(state.spare_pid, passed_s)[0] if state.spare_pid else 0.0
         if first:
             return  # there is nothing to take a difference to
         shared = len(found) < len(pids)
@@ -69,7 +70,7 @@ class Sampler:
             {
                 "at_ns": now,
                 "busy_cores": round((machine_s - before_s) / passed_s, 2),
-                "run_cores": round(sum(cores for cores, _ in found.values()), 2),
+                "run_cores": round(sum(cores for cores, _ in found.values()) + spare, 2),
                 "run_memory_mb": round(sum(memory for _, memory in found.values()), 1),
                 "gpu_share": self._gpu.shares(),
                 "stages": stages,
@@ -91,8 +92,13 @@ class Sampler:
 
 
 def _busy_s() -> float:
-    times = psutil.cpu_times()
-    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - _guests(times))
+    """Processor time spent so far by the cores that we may use."""
+    each = psutil.cpu_times(percpu=True)
+    ours = [each[core] for core in os.sched_getaffinity(0) if core < len(each)]
+    return sum(
+        float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - _guests(times))
+        for times in ours
+    )
 
 
 def _guests(times: Any) -> float:

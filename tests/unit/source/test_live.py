@@ -328,11 +328,21 @@ def test_the_time_for_a_lost_source_goes_on_though_its_process_is_replaced() -> 
     left = first.snapshot()
     first.close()
     time.sleep(0.2)
+    asked = []
+
+    def still_away() -> Ticking:
+        asked.append(time.monotonic())
+        return away()
+
     again = {"realtime": False, "loop": False, "facts": first.facts, "timeout_s": 60.0}
-    second = NewestFrame(Reading(away), reopen=away, reconnect_s=0.2, left=left, **again)
-    reason = Viewer(second).to_the_end()
+    second = NewestFrame(
+        Reading(still_away), reopen=still_away, reconnect_s=0.2, left=left, **again
+    )
+    after = Viewer(second)
+    reason = after.to_the_end()
     second.close()
     assert "not back within 0.2 s" in reason
+    assert len(asked) == 1 and not after.kinds, "its time was over before it was asked again"
 
 
 def test_what_a_process_did_not_get_to_tell_the_next_one_does() -> None:
