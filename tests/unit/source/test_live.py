@@ -284,13 +284,20 @@ def test_a_lost_recording_is_not_opened_again() -> None:
     newest.close()
 
 
-def test_a_loss_is_told_once_though_its_process_is_replaced() -> None:
-    def away() -> Ticking:
-        raise SourceError("nobody answers")
+def away() -> Ticking:
+    raise SourceError("nobody answers")
 
+
+def lost_source() -> NewestFrame:
+    """A source that has told that it is lost, and stays so."""
     first = watch([lambda: Ticking(range(3)), *[away] * 10_000])
     before = Viewer(first)
     before.until(lambda: "source_lost" in before.kinds)
+    return first
+
+
+def test_a_loss_is_told_once_though_its_process_is_replaced() -> None:
+    first = lost_source()
     left = pickle.loads(pickle.dumps(first.snapshot()))
     lost_ns = monotonic_ns()
     first.close()
@@ -319,12 +326,7 @@ def test_a_loss_is_told_once_though_its_process_is_replaced() -> None:
 
 
 def test_the_time_for_a_lost_source_goes_on_though_its_process_is_replaced() -> None:
-    def away() -> Ticking:
-        raise SourceError("nobody answers")
-
-    first = watch([lambda: Ticking(range(3)), *[away] * 10_000])
-    before = Viewer(first)
-    before.until(lambda: "source_lost" in before.kinds)
+    first = lost_source()
     left = first.snapshot()
     first.close()
     time.sleep(0.2)
